@@ -1,0 +1,1 @@
+"""Text of a model file -> checked graph; pure, no input or output."""

@@ -1,0 +1,1 @@
+"""Optimised graph -> kernels -> LLVM IR -> object code."""

@@ -1,0 +1,1 @@
+"""The core: dimensions, types, interned nodes, graphs; knows nothing of the language's syntax."""

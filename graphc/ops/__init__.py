@@ -1,0 +1,1 @@
+"""The ops: one class holds all an op is (type, derivative, reference, lowering)."""

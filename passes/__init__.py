@@ -1,0 +1,1 @@
+"""Graph -> Graph, same signature, same meaning."""
