@@ -1,0 +1,82 @@
+"""Graph: named outputs and updates over declared leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from graphc.ir.dims import Symbol, symbols
+from graphc.ir.node import Node, make, postorder
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A static dataflow graph.
+
+    `leaves` are declared in the order of the native table, `outputs` are named results, and `updates` give
+    leaves (parameters, slots, states) the value they hold afterwards; they are written in place.
+    """
+
+    name: str
+    leaves: tuple[Node, ...]
+    outputs: Mapping[str, Node]
+    updates: Mapping[Node, Node] = field(default_factory=dict)
+
+    @property
+    def roots(self) -> list[Node]:
+        return [*self.outputs.values(), *self.updates.values()]
+
+    def nodes(self) -> list[Node]:
+        """Every node, inputs before users; leaves that nothing uses are not among them."""
+        return postorder(self.roots)
+
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The run-time dimensions, in order of first appearance."""
+        found: dict[Symbol, None] = {}
+        for node in (*self.leaves, *self.nodes()):
+            for dim in getattr(node.type, "shape", ()):
+                found.update(dict.fromkeys(symbols(dim)))
+        return tuple(found)
+
+    def with_roots(self, roots: Iterable[Node]) -> Graph:
+        """The same graph with new nodes for its roots, in order; itself if nothing changed."""
+        new = list(roots)
+        if all(a is b for a, b in zip(new, self.roots, strict=True)):
+            return self
+        count = len(self.outputs)
+        outputs = dict(zip(self.outputs, new[:count], strict=True))
+        return Graph(self.name, self.leaves, outputs, dict(zip(self.updates, new[count:], strict=True)))
+
+    def users(self) -> dict[Node, list[Node]]:
+        """node -> the nodes that take it as an input (once each), in postorder; roots are not users."""
+        users: dict[Node, list[Node]] = {}
+        for node in self.nodes():
+            users.setdefault(node, [])
+            for x in dict.fromkeys(node.inputs):
+                users[x].append(node)
+        return users
+
+    def __str__(self) -> str:
+        from graphc.ir.text import print_graph
+
+        return print_graph(self)
+
+
+def rebuild(roots: Iterable[Node], replace: Callable[[Node, tuple[Node, ...]], Node | None]) -> list[Node]:
+    """The roots with every node offered to `replace(node, new inputs)`; None keeps the op as it is."""
+    roots = list(roots)
+    new: dict[Node, Node] = {}
+    for node in postorder(roots):
+        inputs = tuple(new[x] for x in node.inputs)
+        result = replace(node, inputs)
+        if result is None:
+            changed = any(a is not b for a, b in zip(inputs, node.inputs, strict=True))
+            result = make(node.op, *inputs, **node.attrs_dict) if changed else node
+        new[node] = result
+    return [new[root] for root in roots]
+
+
+def inline(graph: Graph, values: Iterable[Node]) -> list[Node]:
+    """The outputs of `graph` with its leaves replaced by `values`, in order."""
+    binding = dict(zip(graph.leaves, values, strict=True))
+    return rebuild(graph.outputs.values(), lambda node, _: binding.get(node))
