@@ -1,1 +1,1 @@
-"""What a user's program runs on: models, training, data, artifacts. Knows nothing of the compiler."""
+"""What a user's program runs on: artifacts, models, training, data files. Imports numpy and the standard library."""

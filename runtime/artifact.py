@@ -1,0 +1,161 @@
+"""The artifact: a signature and object code, in memory and as a `.gca` file.
+
+    offset  bytes  field
+         0      8  magic  89 'G' 'C' 'A' 0D 0A 1A 0A    (damage by text-mode copying shows)
+         8      4  format version, u32
+        12      1  byte order of the code: 1 little, 2 big
+        13      1  pointer size of the code in bits
+        14      2  zero
+        16      8  H: length of the header, u64
+        24      8  C: length of the code, u64
+        32      H  header: the signature as canonical JSON (sorted keys, no spaces, ASCII)
+      32+H      C  object code
+    32+H+C     32  SHA-256 of all bytes before it
+
+Numbers are little-endian. No time, path or address is in it: the same model gives the same bytes.
+An artifact is a program: its code runs when the model is used. Load only those you trust, like a shared library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graphc.runtime.durable import write_durably
+from graphc.runtime.errors import ArtifactError
+from graphc.runtime.signature import Signature
+
+MAGIC = b"\x89GCA\r\n\x1a\n"
+FORMAT = 1
+MAX_FILE = 1 << 31
+_HEAD = struct.Struct("<8sIBBHQQ")
+_DIGEST = 32
+_BYTE_ORDER = {"little": 1, "big": 2}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What the compiler hands over. `object_code` is a relocatable object file of `signature.target`."""
+
+    signature: Signature
+    object_code: bytes
+
+    def to_bytes(self) -> bytes:
+        """The `.gca` file."""
+        header = canonical(self.signature.to_json())
+        order, pointer = _BYTE_ORDER[sys.byteorder], struct.calcsize("P") * 8
+        head = _HEAD.pack(MAGIC, FORMAT, order, pointer, 0, len(header), len(self.object_code))
+        body = head + header + self.object_code
+        return body + hashlib.sha256(body).digest()
+
+    @staticmethod
+    def from_bytes(data: bytes, name: str = "artifact") -> Artifact:
+        """Parse a `.gca` file; `ArtifactError` starting with `name` and naming the field that is wrong."""
+        header_size = _check_head(data, name)
+        end = len(data) - _DIGEST
+        if hashlib.sha256(memoryview(data)[:end]).digest() != data[end:]:
+            raise ArtifactError(f"{name}: checksum: the file is damaged")
+        header = data[_HEAD.size : _HEAD.size + header_size]
+        try:
+            signature = Signature.from_json(parse_json(header))
+        except ArtifactError as error:
+            raise ArtifactError(f"{name}: header: {error}") from None
+        if canonical(signature.to_json()) != header:
+            raise ArtifactError(f"{name}: header: not in canonical form")
+        return Artifact(signature, data[_HEAD.size + header_size : end])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the `.gca` file, whole or not at all."""
+        write_durably(path, self.to_bytes())
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Artifact:
+        """Read a `.gca` file; `ArtifactError` if it is damaged or not for this runtime."""
+        return Artifact.from_bytes(read_regular_file(path, MAX_FILE), str(Path(path)))
+
+
+def _check_head(data: bytes, name: str) -> int:
+    """The header's length, after the fixed fields have been checked against this machine and the bytes present."""
+    if len(data) < _HEAD.size + _DIGEST or data[:8] != MAGIC:
+        kind = "empty" if not data else "not a graphc artifact" if data[:4] != MAGIC[:4] else "damaged or cut short"
+        raise ArtifactError(f"{name}: magic: the file is {kind}")
+    _, version, order, pointer, zero, header_size, code_size = _HEAD.unpack_from(data)
+    if version != FORMAT:
+        age = "a newer" if version > FORMAT else "an older"
+        raise ArtifactError(f"{name}: format version: {version} is of {age} graphc; this one reads {FORMAT}")
+    if order != _BYTE_ORDER[sys.byteorder]:
+        raise ArtifactError(f"{name}: byte order: {order} is not this machine's ({sys.byteorder}-endian)")
+    if pointer != struct.calcsize("P") * 8:
+        raise ArtifactError(f"{name}: pointer size: {pointer} bits, this Python has {struct.calcsize('P') * 8}")
+    if zero != 0:
+        raise ArtifactError(f"{name}: reserved field: must be zero")
+    present = len(data) - _HEAD.size - _DIGEST
+    if header_size + code_size != present:  # Python integers: the sum cannot wrap
+        what = "is cut short" if header_size + code_size > present else "has bytes after its end"
+        raise ArtifactError(f"{name}: lengths: header {header_size} + code {code_size}, but {present} bytes: it {what}")
+    return int(header_size)
+
+
+def canonical(data: Any) -> bytes:
+    """JSON with sorted keys, no spaces, ASCII: one text for one value."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+
+
+def parse_json(text: bytes) -> Any:
+    """Strict JSON: duplicate keys, NaN, absurd nesting or numbers are an `ArtifactError`."""
+
+    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        out = dict(pairs)
+        if len(out) < len(pairs):
+            raise ArtifactError("a key is given twice")
+        return out
+
+    def no_constant(word: str) -> Any:
+        raise ArtifactError(f"{word} is not JSON")
+
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=no_duplicates, parse_constant=no_constant)
+    except RecursionError:
+        raise ArtifactError("nested too deeply") from None
+    except ArtifactError:
+        raise
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError, numbers of thousands of digits
+        raise ArtifactError(f"not valid JSON ({error})") from None
+
+
+def read_regular_file(path: str | os.PathLike[str], limit: int, error: type[Exception] = ArtifactError) -> bytes:
+    """All bytes of a regular file of at most `limit` bytes; `error` for a folder, FIFO, device, or unreadable file.
+
+    Read, not mapped: a file cut short by another process must not end in SIGBUS.
+    """
+    name = str(path)
+    if "\0" in name:
+        raise error(f"{name!r}: a path cannot hold a NUL")
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)  # O_NONBLOCK: opening a FIFO must not wait for a writer
+    except OSError as cause:
+        raise error(f"{name}: {cause.strerror or cause}") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
+            raise error(f"{name}: {kind}, not a regular file")
+        if status.st_size > limit:
+            raise error(f"{name}: {status.st_size} bytes exceed the limit of {limit}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(status.st_size + 1)
+    except OSError as cause:
+        raise error(f"{name}: {cause.strerror or cause}") from None
+    finally:
+        os.close(descriptor)
+    if len(data) != status.st_size:
+        raise error(f"{name}: the file changed while it was read")
+    return data

@@ -1,0 +1,302 @@
+"""What an artifact says about its code: dimensions, leaves, entries. Plain data with a fixed schema.
+
+`to_json` and `from_json` are exact inverses; `from_json` refuses unknown, missing and mistyped keys with an
+`ArtifactError` that names the field (`signature.leaves[3].dtype`). Names of leaves are unique: parameters have their
+path (`c1.w`), slots `m/c1.w`, gradients `gradient:c1.w` (see `gradient_name`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from graphc.runtime.dimexpr import Expr, freeze, symbols
+from graphc.runtime.errors import ArtifactError
+
+DTYPES: dict[str, str] = {  # graphc name -> NumPy name
+    "f64": "float64",
+    "f32": "float32",
+    "i64": "int64",
+    "i32": "int32",
+    "i8": "int8",
+    "u8": "uint8",
+    "bool": "bool",
+}
+ROLES = ("input", "param", "state", "slot", "hyper", "step", "gradient")
+ENTRIES = ("forward", "step", "evaluate", "gradients", "apply")
+INITIALISERS: dict[str, tuple[str, ...]] = {  # kind -> its arguments, all required
+    "zeros": (),
+    "ones": (),
+    "constant": ("value",),
+    "uniform": ("low", "high"),
+    "normal": ("mean", "std"),
+    "truncated_normal": ("mean", "std"),
+    "glorot_uniform": (),
+    "glorot_normal": (),
+    "he_uniform": (),
+    "he_normal": (),
+    "lecun_normal": (),
+    "orthogonal": ("gain",),
+}
+GRADIENT = "gradient:"
+MAX_RANK = 32
+
+
+def gradient_name(param: str) -> str:
+    """The name of the leaf (in `apply`) or output (in `gradients`) that holds the gradient of `param`."""
+    return GRADIENT + param
+
+
+@dataclass(frozen=True)
+class Target:
+    """The machine the object code is for. `features` are LLVM's names of the CPU features it must have."""
+
+    name: str
+    triple: str
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A run-time symbol with inclusive bounds; `hi` None is unbounded."""
+
+    name: str
+    lo: int = 1
+    hi: int | None = None
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """`require expr, "message"` over run-time symbols, checked at each new set of sizes."""
+
+    expr: Expr
+    message: str
+
+
+@dataclass(frozen=True)
+class Init:
+    """How a leaf starts; `args` as in `INITIALISERS`. Hyper-parameters use `constant`."""
+
+    kind: str
+    args: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in INITIALISERS:
+            raise ArtifactError(f"unknown initialiser `{self.kind}`; known are {', '.join(INITIALISERS)}")
+        if self.kind == "orthogonal" and not self.args:
+            object.__setattr__(self, "args", {"gain": 1.0})
+        if sorted(self.args) != sorted(INITIALISERS[self.kind]):
+            raise ArtifactError(f"initialiser `{self.kind}` takes {INITIALISERS[self.kind]}, not {tuple(self.args)}")
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A buffer shared by the entries. `train_only`: an input that only training needs."""
+
+    name: str
+    role: str
+    dtype: str
+    shape: tuple[Expr, ...] = ()
+    init: Init | None = None
+    trainable: bool = False
+    train_only: bool = False
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A result of an entry, written whole by the native code into a fresh buffer."""
+
+    name: str
+    dtype: str
+    shape: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True)
+class IndexBound:
+    """Every element of the integer leaf must satisfy low <= x < high, or equal `ignore`."""
+
+    leaf: str
+    low: int
+    high: Expr
+    ignore: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A native function `i64 symbol(ptr table, ptr dims, ptr arena)`; the table is `leaves` then `outputs`.
+
+    `arena` is the scratch size in bytes; `updates` are the leaves it writes in place.
+    """
+
+    symbol: str
+    leaves: tuple[str, ...]
+    outputs: tuple[Output, ...]
+    arena: Expr = 0
+    updates: tuple[str, ...] = ()
+    index_bounds: tuple[IndexBound, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """All the runtime knows about a model besides its code. `epoch`: symbol of the native batch loop, or None."""
+
+    name: str
+    version: str
+    source_hash: str
+    target: Target
+    dims: tuple[Dimension, ...]
+    leaves: tuple[Leaf, ...]
+    entries: dict[str, Entry]
+    requires: tuple[Requirement, ...] = ()
+    epoch: str | None = None
+    doc: str = ""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def leaf(self, name: str) -> Leaf:
+        """The leaf called `name`."""
+        return next(one for one in self.leaves if one.name == name)
+
+    def with_role(self, role: str) -> tuple[Leaf, ...]:
+        """The leaves of a role in order."""
+        return tuple(one for one in self.leaves if one.role == role)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return typing.cast(dict[str, Any], _encode(self))
+
+    @staticmethod
+    def from_json(data: Any) -> Signature:
+        """The inverse of `to_json`; `ArtifactError` naming the field for anything else."""
+        return typing.cast(Signature, _decode(data, Signature, "signature"))
+
+
+def check(signature: Signature) -> None:
+    """Names are unique and declared, dtypes and roles known, shapes use declared symbols: `ArtifactError` otherwise."""
+    dims = [one.name for one in signature.dims]
+    _distinct(dims, "dims")
+    names = [one.name for one in signature.leaves]
+    _distinct(names, "leaves")
+    for dim in signature.dims:
+        _require(dim.lo >= 0 and (dim.hi is None or dim.hi >= dim.lo), f"dims.{dim.name}", "bounds are empty")
+    for need in signature.requires:
+        _check_expr(need.expr, dims, "requires")
+    for leaf in signature.leaves:
+        where = f"leaves.{leaf.name}"
+        _require(leaf.role in ROLES, where, f"unknown role `{leaf.role}`")
+        _check_tensor(leaf.dtype, leaf.shape, dims, where)
+        if leaf.role in ("param", "state", "slot", "hyper"):
+            _require(leaf.init is not None, where, "has no initialiser")
+            fixed = all(isinstance(size, int) and size >= 0 for size in leaf.shape)
+            _require(fixed, where, "its shape must be known at compile time")
+        if leaf.role in ("hyper", "step"):
+            _require(leaf.shape == (), where, "must be a scalar")
+        _require(leaf.role != "step" or leaf.dtype == "i64", where, "must be an i64")
+    for key, entry in signature.entries.items():
+        _require(key in ENTRIES, f"entries.{key}", "unknown entry")
+        _check_entry(entry, names, dims, f"entries.{key}")
+
+
+def _check_entry(entry: Entry, names: list[str], dims: list[str], where: str) -> None:
+    _distinct(entry.leaves, f"{where}.leaves")
+    _distinct([one.name for one in entry.outputs], f"{where}.outputs")
+    _require(all(name in names for name in entry.leaves), where, "uses a leaf that is not declared")
+    _require(all(name in entry.leaves for name in entry.updates), where, "updates a leaf that is not in its table")
+    _check_expr(entry.arena, dims, f"{where}.arena")
+    for output in entry.outputs:
+        _check_tensor(output.dtype, output.shape, dims, f"{where}.{output.name}")
+    for bound in entry.index_bounds:
+        _require(bound.leaf in entry.leaves, where, "bounds a leaf that is not in its table")
+        _check_expr(bound.high, dims, f"{where}.index_bounds")
+
+
+def _check_tensor(dtype: str, shape: tuple[Expr, ...], dims: list[str], where: str) -> None:
+    _require(dtype in DTYPES, where, f"unknown dtype `{dtype}`")
+    _require(len(shape) <= MAX_RANK, where, f"rank {len(shape)} exceeds {MAX_RANK}")
+    for size in shape:
+        _check_expr(size, dims, where)
+
+
+def _check_expr(expr: Expr, dims: list[str], where: str) -> None:
+    _require(freeze(expr, where) == expr, where, "an expression must be built of tuples")
+    for name in symbols(expr):
+        _require(name in dims, where, f"unknown dimension `{name}`")
+
+
+def _distinct(names: typing.Sequence[str], where: str) -> None:
+    _require(len(set(names)) == len(names), where, "a name is given twice")
+
+
+def _require(holds: bool, where: str, what: str) -> None:
+    if not holds:
+        raise ArtifactError(f"signature.{where}: {what}")
+
+
+# --- JSON with a schema taken from the dataclasses themselves
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {one.name: _encode(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _encode(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_encode(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no inf and nan
+    return value
+
+
+def _decode(data: Any, kind: Any, where: str) -> Any:
+    """`data` as `kind`, which is one of the annotations used in this file."""
+    if dataclasses.is_dataclass(kind):
+        return _decode_object(data, typing.cast(type, kind), where)
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if kind == Expr:
+        return freeze(data, where)
+    if origin is tuple and isinstance(data, list):
+        return tuple(_decode(one, args[0], f"{where}[{i}]") for i, one in enumerate(data))
+    if origin is dict and isinstance(data, dict):
+        return {key: _decode(one, args[1], f"{where}.{key}") for key, one in data.items()}
+    if origin in (typing.Union, types.UnionType):
+        return None if data is None else _decode(data, args[0], where)
+    if kind is float and isinstance(data, int | float | str) and not isinstance(data, bool):
+        return _decode_float(data, where)
+    if isinstance(kind, type) and type(data) is kind:  # `type() is`: True is not an int here
+        return data
+    raise ArtifactError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {type(data).__name__}")
+
+
+def _decode_float(data: float | str, where: str) -> float:
+    if isinstance(data, str):
+        if data not in ("inf", "-inf", "nan"):
+            raise ArtifactError(f"{where}: expected a number")
+        return float(data)
+    if isinstance(data, float) and not math.isfinite(data):
+        raise ArtifactError(f"{where}: a number too large for f64")
+    return data
+
+
+def _decode_object(data: Any, kind: type, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ArtifactError(f"{where}: expected an object, found {type(data).__name__}")
+    hints = _hints(kind)
+    for key in data:
+        if key not in hints:
+            raise ArtifactError(f"{where}: unknown key `{key[:80]}`")
+    for key in hints:
+        if key not in data:
+            raise ArtifactError(f"{where}: missing key `{key}`")
+    return kind(**{key: _decode(data[key], hint, f"{where}.{key}") for key, hint in hints.items()})

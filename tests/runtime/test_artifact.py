@@ -1,0 +1,185 @@
+"""The artifact file: exact round trip, same bytes, and a clean refusal of every kind of damage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import struct
+from pathlib import Path
+
+import pytest
+
+from graphc.runtime.artifact import Artifact, canonical, parse_json, read_regular_file
+from graphc.runtime.errors import ArtifactError
+from graphc.runtime.signature import (
+    Dimension,
+    Entry,
+    IndexBound,
+    Init,
+    Leaf,
+    Output,
+    Requirement,
+    Signature,
+    Target,
+)
+
+
+def sample() -> Artifact:
+    """A signature that uses every kind of field."""
+    leaves = (
+        Leaf("image", "input", "f32", ("B", 4), doc="pixels"),
+        Leaf("y", "input", "i32", ("B",), train_only=True),
+        Leaf("w", "param", "f32", (4, 3), Init("glorot_uniform"), trainable=True),
+        Leaf("m/w", "slot", "f32", (4, 3), Init("zeros")),
+        Leaf("best", "state", "f32", (), Init("constant", {"value": float("-inf")})),
+        Leaf("lr", "hyper", "f32", (), Init("constant", {"value": 1e-3})),
+        Leaf("step", "step", "i64"),
+    )
+    forward = Entry("gc_forward", ("image", "w"), (Output("logits", "f32", ("B", 3)),), ("*", 64, "B"))
+    step = Entry(
+        "gc_step",
+        tuple(one.name for one in leaves),
+        (Output("loss", "f32"),),
+        ("max", ("*", 12, "B"), 4096),
+        ("w", "m/w"),
+        (IndexBound("y", 0, 3, ignore=-1),),
+    )
+    signature = Signature(
+        name="tiny",
+        version="0.1.0",
+        source_hash="0" * 64,
+        target=Target("native", "x86_64-unknown-linux-gnu", ("avx2", "fma")),
+        dims=(Dimension("B", 1, 1024),),
+        leaves=leaves,
+        entries={"forward": forward, "step": step},
+        requires=(Requirement(("==", ("%", "B", 2), 0), "B is even"),),
+        epoch="gc_epoch",
+    )
+    return Artifact(signature, bytes(range(256)) * 3)
+
+
+def test_round_trip_and_same_bytes() -> None:
+    artifact = sample()
+    data = artifact.to_bytes()
+    again = Artifact.from_bytes(data)
+    assert again == artifact
+    assert again.to_bytes() == data == sample().to_bytes()
+    assert again.signature.leaf("best").init == Init("constant", {"value": float("-inf")})
+
+
+def test_file_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "a.gca"
+    sample().save(path)
+    assert Artifact.load(path) == sample()
+    assert os.listdir(tmp_path) == ["a.gca"]  # no temporary file stays
+
+
+def test_every_truncation_and_every_flipped_byte_is_refused() -> None:
+    data = sample().to_bytes()
+    for size in [*range(120), *range(120, len(data), 37)]:
+        with pytest.raises(ArtifactError):
+            Artifact.from_bytes(data[:size])
+    rng = random.Random(1)
+    for at in range(len(data)):
+        damaged = bytearray(data)
+        damaged[at] ^= 1 << rng.randrange(8)
+        with pytest.raises(ArtifactError):
+            Artifact.from_bytes(bytes(damaged))
+    with pytest.raises(ArtifactError, match="bytes after its end"):
+        Artifact.from_bytes(data + b"\0")
+
+
+def _with_header(change: object, at: int, form: str) -> bytes:
+    data = bytearray(sample().to_bytes())
+    struct.pack_into(form, data, at, change)
+    return _sealed(bytes(data[:-32]))
+
+
+def _sealed(body: bytes) -> bytes:
+    return body + hashlib.sha256(body).digest()
+
+
+@pytest.mark.parametrize(
+    ("at", "form", "value", "message"),
+    [
+        (8, "<I", 2, "newer graphc"),
+        (8, "<I", 0, "older graphc"),
+        (12, "<B", 2, "byte order"),
+        (13, "<B", 32, "pointer size"),
+        (14, "<H", 1, "reserved"),
+        (16, "<Q", 2**64 - 1, "lengths"),
+        (16, "<Q", 2**63, "lengths"),
+        (24, "<Q", 2**31, "lengths"),
+        (24, "<Q", 0, "lengths"),
+    ],
+)
+def test_fixed_fields(at: int, form: str, value: int, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        Artifact.from_bytes(_with_header(value, at, form), "x.gca")
+
+
+def _rewritten(header: bytes) -> bytes:
+    head = struct.pack("<8sIBBHQQ", b"\x89GCA\r\n\x1a\n", 1, 1, 64, 0, len(header), 0)
+    return _sealed(head + header)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(extra=1), "unknown key `extra`"),
+        (lambda d: d.pop("dims"), "missing key `dims`"),
+        (lambda d: d["leaves"][0].update(dtype="f16"), "unknown dtype"),
+        (lambda d: d["leaves"][0].update(dtype=3), r"leaves\[0\].dtype: expected str"),
+        (lambda d: d["leaves"][0].update(shape=["Q"]), "unknown dimension `Q`"),
+        (lambda d: d["leaves"][0].update(shape=[["__import__", "os"]]), "not a dimension expression"),
+        (lambda d: d["leaves"][2].update(init={"kind": "evil", "args": {}}), "unknown initialiser"),
+        (lambda d: d["leaves"][2].update(trainable=1), "expected bool"),
+        (lambda d: d["leaves"][1].update(name="image"), "given twice"),
+        (lambda d: d["entries"]["step"].update(leaves=["nothing"]), "not declared"),
+        (lambda d: d.update(dims={}), "expected"),
+        (lambda d: d.update(name=None), "expected str"),
+    ],
+)
+def test_header_schema(change: object, message: str) -> None:
+    data = sample().signature.to_json()
+    change(data)  # type: ignore[operator]
+    with pytest.raises(ArtifactError, match=message):
+        Artifact.from_bytes(_rewritten(canonical(data)), "x.gca")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 100_000, b'{"a":1,"a":2}', b"NaN", b"1" * 10**6, b"\xff", b"", b"{", b'{"a":Infinity}'],
+)
+def test_strict_json(text: bytes) -> None:
+    with pytest.raises(ArtifactError):
+        parse_json(text)
+
+
+def test_deep_expression_is_refused() -> None:
+    data = sample().signature.to_json()
+    deep: object = 1
+    for _ in range(500):
+        deep = ["+", deep]
+    data["leaves"][0]["shape"] = [deep]
+    with pytest.raises(ArtifactError, match="not a dimension expression"):
+        Artifact.from_bytes(_rewritten(json.dumps(data).encode()))
+
+
+def test_unusual_files(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "fifo", tmp_path / "missing", tmp_path / "empty", "/dev/zero", "a\0b"):
+        with pytest.raises(ArtifactError):
+            Artifact.load(path)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    sample().save(tmp_path / "real")
+    assert Artifact.load(tmp_path / "link") == sample()
+
+
+def test_limit_on_size(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(bytes(100))
+    with pytest.raises(ArtifactError, match="exceed the limit"):
+        read_regular_file(tmp_path / "big", 99)
