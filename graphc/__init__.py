@@ -17,10 +17,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graphc.diagnostics import CompileError as CompileError
     from graphc.driver import compile_file as compile
     from graphc.driver import compile_source as compile_source
     from graphc.runtime.artifact import load as load
+    from graphc.runtime.errors import CompileError as CompileError
     from graphc.runtime.errors import GraphcError as GraphcError
     from graphc.runtime.model import Model as Model
 
@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 __all__ = ["CompileError", "GraphcError", "Model", "__version__", "compile", "compile_source", "load"]
 
 _HOMES = {
-    "CompileError": ("graphc.diagnostics", "CompileError"),
+    "CompileError": ("graphc.runtime.errors", "CompileError"),
     "GraphcError": ("graphc.runtime.errors", "GraphcError"),
     "Model": ("graphc.runtime.model", "Model"),
     "compile": ("graphc.driver", "compile_file"),
