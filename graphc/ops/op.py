@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from graphc.ir.dims import Dim
-from graphc.ir.node import OPS, Node
-from graphc.ir.types import DType, TensorType, TypeMismatch
+from graphc.ir.node import OPS, AnyType, Node
+from graphc.ir.types import DType, TypeMismatch
 
 Array = Any  # numpy.ndarray; NumPy is imported by the modules that compute
 Cotangents = tuple["Node | None", ...]
@@ -57,14 +57,16 @@ class Sample:
     """Operand types and attributes on which the contract test checks an op.
 
     `domain` bounds the random float operands, `away_from` lists kinks that the difference quotient must avoid,
-    `integers` bounds the values of integer operands.
+    `distinct` keeps all float operands apart from each other (comparisons and ties are kinks too),
+    `integers` bounds the values of integer operands (the upper bound is excluded).
     """
 
-    types: tuple[TensorType, ...]
+    types: tuple[AnyType, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
     domain: tuple[float, float] = (-2.0, 2.0)
     away_from: tuple[float, ...] = ()
     integers: tuple[int, int] = (0, 5)
+    distinct: bool = False
 
 
 class Op:
@@ -74,7 +76,7 @@ class Op:
     smooth: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
 
-    def infer(self, *types: TensorType, **attrs: Any) -> TensorType:
+    def infer(self, *types: Any, **attrs: Any) -> AnyType:
         """The type of the result; raises TypeMismatch naming the operands at fault."""
         raise TypeMismatch(f"{self.name} has no type rule")
 
@@ -123,6 +125,15 @@ class Composite(Op):
 
     def decompose(self, node: Node) -> Node:
         raise TypeMismatch(f"{self.name} has no decomposition")
+
+
+class Structured(Op):
+    """An op with a kernel, or a place in memory, of its own; `kernel` names it for the scheduler.
+
+    buffer (a leaf), alias (no code at all), contraction, scatter, group (a fused graph), part (one result of a group).
+    """
+
+    kernel: ClassVar[str] = ""
 
 
 OpClass = TypeVar("OpClass", bound=type[Op])

@@ -1,0 +1,62 @@
+"""Reverse-mode differentiation, graph to graph: the derivative is a graph like any other, and can be derived again.
+
+The rules are the `vjp` of the ops; this is the chain rule over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import graphc.ops  # noqa: F401  fills the registry with the rules
+from graphc.ir.node import Node, constant, postorder
+from graphc.ir.types import TensorType, TypeMismatch
+from graphc.ops.build import zeros
+from graphc.ops.control import inline_groups
+
+
+def backward(output: Node, seed: Node, of: Iterable[Node] | None = None) -> dict[Node, Node]:
+    """The cotangent of every float value that lies between `of` (all leaves, if None) and the output.
+
+    `seed` is the cotangent of the output, of its type.  A value on which the output does not depend, or depends
+    only through integers, bools or stopped gradients, is not a key.  Fused groups must have been inlined.
+    """
+    if seed.type != output.type:
+        raise TypeMismatch(f"the cotangent of {output.type} cannot be {seed.type}")
+    order = postorder([output])
+    active = _depending(order, of)
+    cotangents: dict[Node, Node] = {output: seed} if output in active else {}
+    for node in reversed(order):
+        dy = cotangents.get(node)
+        if dy is None or not any(x in active for x in node.inputs):
+            continue
+        for x, dx in zip(node.inputs, node.definition.vjp(node, dy), strict=True):
+            if dx is not None and x in active:
+                cotangents[x] = cotangents[x] + dx if x in cotangents else dx
+    return cotangents
+
+
+def _depending(order: list[Node], of: Iterable[Node] | None) -> dict[Node, None]:
+    """The float nodes of a postorder that are in `of` or depend on it."""
+    wanted = dict.fromkeys((x for x in order if x.is_leaf) if of is None else of)
+    active: dict[Node, None] = {}
+    for node in order:
+        is_float = isinstance(node.type, TensorType) and node.dtype.is_float
+        if is_float and (node in wanted or any(x in active for x in node.inputs)):
+            active[node] = None
+    return active
+
+
+def gradients(y: Node, xs: Iterable[Node]) -> list[Node]:
+    """The derivative of a float scalar by each x, of its type; zeros where y does not depend on x.
+
+    Raises TypeMismatch if y is not a float scalar or an x is not float.
+    """
+    xs = list(xs)
+    if not y.dtype.is_float or y.shape:
+        raise TypeMismatch(f"only a float scalar has a gradient, not {y.type}", (0,), "take its mean or sum first")
+    for position, x in enumerate(xs):
+        if not x.dtype.is_float:
+            raise TypeMismatch(f"there is no derivative by {x.type}", (position + 1,))
+    y, *targets = inline_groups([y, *xs])
+    cotangents = backward(y, constant(1.0, y.type), targets)
+    return [cotangents[x] if x in cotangents else zeros(x.type) for x in targets]

@@ -1,0 +1,94 @@
+"""Contraction: products of two operands summed over shared axes; every matrix product and einsum."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from graphc.ir.dims import Dim
+from graphc.ir.node import Node, make
+from graphc.ir.types import F64, TensorType
+from graphc.ops.build import reduce
+from graphc.ops.op import Array, Cotangents, Sample, Structured, expect, register
+from graphc.ops.rules import check_kind
+
+
+@lru_cache(maxsize=1024)
+def parse(spec: str) -> tuple[str, str, str]:
+    """The labels of a, of b and of the result; raises TypeMismatch for a malformed spec."""
+    match = re.fullmatch(r"([a-z]*),([a-z]*)->([a-z]*)", spec) if isinstance(spec, str) else None
+    expect(match is not None, f"contract: {spec!r} is not of the form 'bik,bkj->bij'")
+    assert match is not None
+    a, b, result = match.groups()
+    for labels in (a, b, result):
+        expect(len(set(labels)) == len(labels), f"contract: a label stands twice in {labels!r} of {spec!r}")
+    expect(set(result) <= set(a + b), f"contract: a label of the result of {spec!r} is in no operand")
+    return a, b, result
+
+
+@register
+class Contract(Structured):
+    """contract(a, b, spec): the sum of a * b over the labels that are missing in the result, as in einsum.
+
+    "bik,bkj->bij" is a batched matrix product.  A label names an axis: a to z, once in an operand; axes of one
+    label have one dimension; a label of one operand alone stands in the result (`contract` of this module sums
+    such axes beforehand).  The elements are floats, and the sum is carried out in their type.
+    """
+
+    name = "contract"
+    kernel = "contraction"
+
+    def infer(self, a: TensorType, b: TensorType, *, spec: str) -> TensorType:
+        labels = parse(spec)
+        sizes: dict[str, Dim] = {}
+        for position, (x, names) in enumerate(zip((a, b), labels[:2], strict=True)):
+            check_kind("contract", x, "f", position)
+            expect(len(names) == x.rank, f"contract: {names!r} of {spec!r} does not label the axes of {x}", position)
+            for name, dim in zip(names, x.shape, strict=True):
+                known = sizes.setdefault(name, dim)
+                expect(known == dim, f"contract: {name!r} of {spec!r} is {known} in {a} and {dim} in {b}", 0, 1)
+                shared = name in labels[1 - position] or name in labels[2]
+                expect(shared, f"contract: {name!r} of {spec!r} is in one operand only; sum it first", position)
+        expect(a.dtype == b.dtype, f"contract needs one element type, got {a} and {b}", 0, 1, hint="use cast")
+        return TensorType(a.dtype, tuple(sizes[name] for name in labels[2]))
+
+    def vjp(self, node: Node, dy: Node) -> Cotangents:
+        """Each label of an operand is in the other one or in dy, so both are contractions again."""
+        (a, b), (la, lb, lr) = node.inputs, parse(node.attr("spec"))
+        return make("contract", dy, b, spec=f"{lr},{lb}->{la}"), make("contract", a, dy, spec=f"{la},{lr}->{lb}")
+
+    def evaluate(self, a: Array, b: Array, *, spec: str) -> Array:
+        return np.einsum(spec, a, b, optimize=True)
+
+    def samples(self, size: int) -> Iterator[Sample]:
+        n = size
+        cases: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+            ("ik,kj->ij", (n, 5), (5, 3)),
+            ("ik,jk->ij", (3, n), (4, n)),
+            ("ki,kj->ij", (5, 2), (5, n)),
+            ("ki,jk->ji", (n, 2), (3, n)),
+            ("bik,bkj->bij", (2, 3, n), (2, n, 2)),
+            ("ik,k->i", (n, 4), (4,)),
+            ("k,kj->j", (n,), (n, 3)),
+            ("i,i->", (n,), (n,)),
+            ("i,j->ij", (n,), (3,)),
+            ("bi,bi->b", (3, n), (3, n)),
+            ("abc,cb->a", (2, n, 3), (3, n)),
+            ("ij,ij->ij", (n, 2), (n, 2)),
+            (",->", (), ()),
+            ("bk,bkj->bj", (n, 3), (n, 3, 2)),
+        ]
+        for spec, a, b in cases:
+            yield Sample((TensorType(F64, a), TensorType(F64, b)), {"spec": spec})
+
+
+def contract(a: Node, b: Node, spec: str) -> Node:
+    """The contraction of two nodes; labels of one operand alone are summed beforehand."""
+    la, lb, lr = parse(spec)
+    alone = [[i for i, name in enumerate(own) if name not in other + lr] for own, other in ((la, lb), (lb, la))]
+    kept_a = "".join(name for i, name in enumerate(la) if i not in alone[0])
+    kept_b = "".join(name for i, name in enumerate(lb) if i not in alone[1])
+    return make("contract", reduce("sum", a, *alone[0]), reduce("sum", b, *alone[1]), spec=f"{kept_a},{kept_b}->{lr}")

@@ -1,0 +1,91 @@
+"""gather and scatter_add: rows picked by index, and their sum put back; each is the derivative of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from graphc.ir.dims import Dim
+from graphc.ir.node import Node, make
+from graphc.ir.types import F64, I32, I64, U8, TensorType
+from graphc.ops.op import Array, Cotangents, Index, Lowering, Pointwise, Sample, Scalar, Structured, expect, register
+from graphc.ops.rules import NUMERIC, check_axis, check_kind, check_shape
+
+
+@register
+class Gather(Pointwise):
+    """gather(table, index, axis): the slices of `table` along `axis` that the integers of `index` name.
+
+    The axes of `index` stand in the place of `axis`.  An index outside of the axis is an error, negative ones too.
+    """
+
+    name = "gather"
+
+    def infer(self, table: TensorType, index: TensorType, *, axis: int) -> TensorType:
+        check_axis("gather", table.rank, axis)
+        check_kind("gather", index, "iu", 1, "an index is an integer, such as i32")
+        return table.with_shape((*table.shape[:axis], *index.shape, *table.shape[axis + 1 :]))
+
+    def vjp(self, node: Node, dy: Node) -> Cotangents:
+        (table, index), axis = node.inputs, node.attr("axis")
+        return make("scatter_add", index, dy, axis=axis, size=table.shape[axis]), None
+
+    def evaluate(self, table: Array, index: Array, *, axis: int) -> Array:
+        _check_range(index, table.shape[axis])
+        return np.take(table, index.astype(np.int64), axis)
+
+    def lower(self, b: Lowering, node: Node, at: tuple[Index, ...]) -> Scalar:
+        (table, index), axis = node.inputs, node.attr("axis")
+        end = axis + len(index.shape)
+        row = b.index_of(b.read(index, at[axis:end]), table.shape[axis])
+        return b.read(table, (*at[:axis], row, *at[end:]))
+
+    def samples(self, size: int) -> Iterator[Sample]:
+        yield Sample((TensorType(F64, (size,)), TensorType(I32, (5,))), {"axis": 0}, integers=(0, size))
+        yield Sample((TensorType(F64, (4, 3)), TensorType(I32, (size, 2))), {"axis": 0}, integers=(0, 4))
+        yield Sample((TensorType(F64, (2, size)), TensorType(I64, (3,))), {"axis": 1}, integers=(0, size))
+        yield Sample((TensorType(I32, (size, 2)), TensorType(U8)), {"axis": 0}, integers=(0, size))
+
+
+@register
+class ScatterAdd(Structured):
+    """scatter_add(index, updates, axis, size): zeros with each slice of `updates` added where its index says.
+
+    Slices with one index are added in the order of the index, so the result is the same on every run.
+    An index outside of [0, size) is an error.
+    """
+
+    name = "scatter_add"
+    kernel = "scatter"
+
+    def infer(self, index: TensorType, updates: TensorType, *, axis: int, size: Dim) -> TensorType:
+        check_kind("scatter_add", index, "iu", 0, "an index is an integer, such as i32")
+        check_kind("scatter_add", updates, NUMERIC, 1)
+        check_shape("scatter_add", (size,))
+        end = axis + index.rank
+        fits = axis >= 0 and end <= updates.rank and updates.shape[axis:end] == index.shape
+        expect(fits, f"scatter_add: {updates} does not hold {index} from axis {axis} on", 0, 1)
+        return updates.with_shape((*updates.shape[:axis], size, *updates.shape[end:]))
+
+    def vjp(self, node: Node, dy: Node) -> Cotangents:
+        return None, make("gather", dy, node.inputs[0], axis=node.attr("axis"))
+
+    def evaluate(self, index: Array, updates: Array, *, axis: int, size: int) -> Array:
+        _check_range(index, size)
+        end = axis + index.ndim
+        result = np.zeros((*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype)
+        np.add.at(result, (*(slice(None),) * axis, index.astype(np.int64)), updates)
+        return result
+
+    def samples(self, size: int) -> Iterator[Sample]:
+        attrs = {"axis": 0, "size": 4}
+        yield Sample((TensorType(I32, (size,)), TensorType(F64, (size,))), attrs, integers=(0, 4))
+        yield Sample((TensorType(I32, (size, 2)), TensorType(F64, (size, 2, 3))), attrs, integers=(0, 4))
+        yield Sample((TensorType(I64, (3,)), TensorType(F64, (2, 3))), {"axis": 1, "size": size}, integers=(0, size))
+        yield Sample((TensorType(I32, ()), TensorType(I32, (size,))), attrs, integers=(0, 4))
+
+
+def _check_range(index: Array, size: int) -> None:
+    if index.size and not 0 <= int(index.min()) <= int(index.max()) < size:
+        raise IndexError(f"index {int(index.min())}..{int(index.max())} is outside of [0, {size})")
