@@ -1,0 +1,156 @@
+"""The innermost function of a contraction: one register tile over the whole of k, then the epilogue.
+
+For every k the vectors of B are loaded, each row's element of A is broadcast, and all accumulators take one fused
+multiply-add; they are phis of the loop over k, which keeps them in registers. Each sum runs over k in order, whatever
+the height of the tile: a row's result does not depend on how many rows there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.codegen.llvm import Function, Index, Module, Value, const, known, vector
+from graphc.codegen.tiling import Extent, Panel, Plan, Source, Tile
+
+_UNROLL = 2        # steps of k in one turn of the loop
+_ROW_GROUP = 3     # rows reached from one pointer when their distance is a register: p, p + d, p + 2d
+
+
+def amount(f: Function, extent: Extent) -> Index:
+    """An extent as an operand: the number, or the parameter of that name."""
+    return f[extent] if isinstance(extent, str) else extent
+
+
+def stride_names(plan: Plan) -> list[str]:
+    """The further i64 parameters of a kernel that reads B from either place: the strides of k."""
+    return [f".stride{i}" for i in range(len(plan.contraction.k))]
+
+
+def emit_micro_kernel(plan: Plan, module: Module, height: int, panel: Panel) -> str:
+    """Adds the function (ptr a, ptr b, i64 row, i64 column, [strides of B], params ..) of one tile; its name."""
+    contraction = plan.contraction
+    strides = stride_names(plan) if panel.source is Source.EITHER else []
+    f = Function(module, f"{contraction.name}.{height}x{panel.vectors}", [
+        ("ptr", ".a"), ("ptr", ".b"), ("i64", ".row"), ("i64", ".column"), *(("i64", name) for name in strides),
+        *contraction.params])
+    body = _Body(f, plan, height, panel)
+    accumulators = body.reduce(0, body.row_pointers(), f[".b"], body.zeros())
+    rows = [f.add(f[".row"], i) for i in range(height)]
+    columns = [(f.add(f[".column"], v * plan.lanes), None) for v in range(panel.vectors - 1)]
+    last = f.add(f[".column"], (panel.vectors - 1) * plan.lanes)
+    nested = [accumulators[i * panel.vectors:(i + 1) * panel.vectors] for i in range(height)]
+    contraction.epilogue(f, {name: f[name] for _, name in contraction.params},
+                         Tile(rows, [*columns, (last, body.last_mask())], nested))
+    f.ret()
+    return module.add(f)
+
+
+class _Body:
+    """The loops over k of one kernel. Accumulators are a flat list, row by row."""
+
+    def __init__(self, f: Function, plan: Plan, height: int, panel: Panel) -> None:
+        self.f, self.plan, self.height, self.panel = f, plan, height, panel
+        self.contraction = plan.contraction
+        self.scalar = plan.contraction.scalar
+        self.vector = vector(self.scalar, plan.lanes)
+        self.row_stride = amount(f, self.contraction.a_row_stride)
+        self.group = height if known(self.row_stride) is not None else _ROW_GROUP
+        self.mask = self.last_mask() if panel.source is not Source.PACKED else None
+        self.b_strides = self._b_strides()
+        self.near = [f.mul(self.row_stride, i) for i in range(min(self.group, height))]
+
+    def zeros(self) -> list[Value]:
+        return [const(self.vector, 0)] * (self.height * self.panel.vectors)
+
+    def last_mask(self) -> Value | None:
+        """The lanes of the last vector that are columns of the result; None if all are."""
+        f, valid = self.f, self.panel.valid
+        if valid is None or valid == self.plan.lanes:
+            return None
+        if valid >= 0:
+            return f.tail_mask(valid, self.plan.lanes)
+        first = f.add(f[".column"], (self.panel.vectors - 1) * self.plan.lanes)
+        return f.tail_mask(f.sub(amount(f, self.contraction.n), first), self.plan.lanes)
+
+    def row_pointers(self) -> list[Value]:
+        """One pointer for each group of rows of A."""
+        f = self.f
+        return [f.offset(f[".a"], self.scalar, f.mul(self.row_stride, first))
+                for first in range(0, self.height, self.group)]
+
+    def _b_strides(self) -> list[Index]:
+        f, axes = self.f, self.contraction.k
+        if self.panel.source is Source.EITHER:
+            return [f[name] for name in stride_names(self.plan)]
+        if self.panel.source is Source.IN_PLACE:
+            return [amount(f, axis.b_stride) for axis in axes]
+        return packed_strides(f, self.plan)
+
+    def reduce(self, level: int, a: list[Value], b: Value, accumulators: list[Value]) -> list[Value]:
+        """Adds the products of the axes from `level` on, starting at the pointers a and b."""
+        f, axes = self.f, self.contraction.k
+        if level == len(axes) - 1:
+            return self._innermost(a, b, accumulators)
+        count = amount(f, axes[level].extent)
+        with f.loop(0, count, carried=[*accumulators, *a, b], may_be_empty=True) as loop:
+            inside, at_a, at_b = self._parts(loop.values)
+            inside = self.reduce(level + 1, at_a, at_b, inside)
+            loop.next = [*inside, *self._advance(level, at_a, at_b)]
+        return self._parts(loop.results)[0]
+
+    def _innermost(self, a: list[Value], b: Value, accumulators: list[Value]) -> list[Value]:
+        f, level = self.f, len(self.contraction.k) - 1
+        extent = amount(f, self.contraction.k[level].extent)
+        paired = f.and_(extent, -_UNROLL)
+        if known(paired) != 0:
+            with f.loop(0, paired, _UNROLL, carried=[*accumulators, *a, b], may_be_empty=True) as loop:
+                inside, at_a, at_b = self._parts(loop.values)
+                for _ in range(_UNROLL):
+                    inside = self._step(at_a, at_b, inside)
+                    *at_a, at_b = self._advance(level, at_a, at_b)
+                loop.next = [*inside, *at_a, at_b]
+            accumulators, a, b = self._parts(loop.results)
+        rest = f.and_(extent, _UNROLL - 1)
+        if isinstance(rest, int):
+            return self._step(a, b, accumulators) if rest else accumulators
+        with f.when(f.icmp("ne", rest, 0), accumulators) as part:
+            part.next = self._step(a, b, accumulators)
+        return part.results
+
+    def _step(self, a: Sequence[Value], b: Value, accumulators: list[Value]) -> list[Value]:
+        """One k: the outer product of a column of A and a row of B."""
+        f, vectors = self.f, self.panel.vectors
+        row = [self._load_b(b, v) for v in range(vectors)]
+        result = []
+        for i in range(self.height):
+            at = f.offset(a[i // self.group], self.scalar, self.near[i % self.group])
+            element = f.splat(f.load(at, self.scalar), self.plan.lanes)
+            result += [f.fma(element, row[v], accumulators[i * vectors + v]) for v in range(vectors)]
+        if vectors > 1:
+            f.fence()
+        return result
+
+    def _load_b(self, b: Value, v: int) -> Value:
+        at = self.f.offset(b, self.scalar, v * self.plan.lanes)
+        if self.mask is not None and v == self.panel.vectors - 1:
+            return self.f.masked_load(at, self.vector, self.mask)
+        return self.f.load(at, self.vector)
+
+    def _advance(self, level: int, a: Sequence[Value], b: Value) -> list[Value]:
+        f = self.f
+        step = amount(f, self.contraction.k[level].a_stride)
+        return [*(f.offset(pointer, self.scalar, step) for pointer in a),
+                f.offset(b, self.scalar, self.b_strides[level])]
+
+    def _parts(self, values: list[Value]) -> tuple[list[Value], list[Value], Value]:
+        """Accumulators, pointers into A, pointer into B."""
+        count = self.height * self.panel.vectors
+        return values[:count], values[count:-1], values[-1]
+
+
+def packed_strides(f: Function, plan: Plan) -> list[Index]:
+    """How far neighbours along each axis of k lie apart in a packed panel."""
+    strides: list[Index] = [plan.width]
+    for axis in reversed(plan.contraction.k[1:]):
+        strides.insert(0, f.mul(strides[0], amount(f, axis.extent)))
+    return strides

@@ -1,0 +1,208 @@
+"""What a contraction is, and how it is cut into register tiles: pure decisions, no code is written here.
+
+The tile heights and widths are measured ones (tests/bench/contraction.py measures them again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from math import prod
+from typing import TYPE_CHECKING
+
+from graphc.codegen.ssa import Value, size
+from graphc.codegen.target import Target
+
+if TYPE_CHECKING:
+    from graphc.codegen.llvm import Function
+
+Extent = int | str    # known at compile time, or the name of an i64 parameter of the function
+
+PACK_ROW_TILES = 4    # B in place is read once by each row tile: beyond so many the copy into a panel pays
+PACK_STRIDE = 1024    # .. if neighbouring k of B lie at least so many bytes apart (each on a page or line of its own)
+PACK_DEPTH = 32       # .. and the panel is deep enough
+
+
+@dataclass(frozen=True)
+class KAxis:
+    """One summation index: how many values it takes, and what a step means in A and in B (in elements)."""
+
+    extent: Extent
+    a_stride: Extent
+    b_stride: Extent
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A finished register tile: accumulators[r][c] is the vector of row rows[r] from column columns[c][0] on.
+
+    All numbers are i64; the mask of a column vector (i1 lanes) is None where every lane is a column of the result.
+    """
+
+    rows: list[Value]
+    columns: list[tuple[Value, Value | None]]
+    accumulators: list[list[Value]]
+
+
+Epilogue = Callable[["Function", dict[str, Value], Tile], None]
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """acc[m, n] = sum over all k of A[m*a_row_stride + sum k_i*a_stride_i] * B[n*b_column_stride + sum k_i*b_stride_i].
+
+    `scalar` is "float" or "double"; `k` has at least one axis, outermost first. `params` are (LLVM type, name) of
+    further parameters, handed to the epilogue unchanged; every extent that is a name is one of them (an i64).
+    """
+
+    name: str
+    scalar: str
+    m: Extent
+    n: Extent
+    k: tuple[KAxis, ...]
+    a_row_stride: Extent
+    b_column_stride: Extent
+    params: tuple[tuple[str, str], ...]
+    epilogue: Epilogue
+
+
+@dataclass(frozen=True)
+class Elements:
+    """A number of elements: a sum of integer multiples of products of extents given by name."""
+
+    terms: tuple[tuple[int, tuple[str, ...]], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.terms)
+
+    def __call__(self, sizes: Mapping[str, int]) -> int:
+        """The number for these values of the named extents."""
+        return sum(factor * prod(sizes[name] for name in names) for factor, names in self.terms)
+
+
+class Source(Enum):
+    """Where a micro kernel reads B: as it lies, from a packed panel, or from either (strides are arguments)."""
+
+    IN_PLACE, PACKED, EITHER = range(3)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A kind of column panel. `valid` lanes of its last vector are columns: all (None), a number, or -1: run-time."""
+
+    vectors: int
+    valid: int | None
+    source: Source
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one contraction is computed on one target: tiles of at most `height` rows by `vectors` vectors of `lanes`."""
+
+    contraction: Contraction
+    lanes: int
+    height: int
+    vectors: int
+    source: Source
+
+    @property
+    def width(self) -> int:
+        return self.vectors * self.lanes
+
+    @property
+    def depth(self) -> tuple[int, tuple[str, ...]]:
+        """The number of all k, as a factor and names."""
+        extents = [axis.extent for axis in self.contraction.k]
+        return prod(e for e in extents if isinstance(e, int)), tuple(e for e in extents if isinstance(e, str))
+
+    def panels(self) -> list[tuple[int, int, Panel]]:
+        """The panels of a static n: (first column, how many, kind). Thin last panels are avoided: 4 = 2 + 2."""
+        n = self.contraction.n
+        assert isinstance(n, int)
+        total = -(-n // self.lanes)
+        wide, rest = divmod(total, self.vectors)
+        widths = [(wide, self.vectors), (1, rest)]
+        if rest == 1 and self.vectors == 3 and wide:
+            widths = [(wide - 1, 3), (2, 2)]
+        result, column = [], 0
+        for count, vectors in widths:
+            columns = vectors * self.lanes
+            full = min(count, max(0, n - column) // columns) if vectors else 0
+            if full:
+                result.append((column, full, Panel(vectors, None, self.source)))
+            if vectors and full < count:
+                valid = n - column - full * columns - (vectors - 1) * self.lanes
+                result.append((column + full * columns, 1, Panel(vectors, valid, self.source)))
+            column += count * columns
+        return result
+
+    def edges(self) -> list[Panel]:
+        """The kinds of the last panel of a run-time n, one for each number of vectors."""
+        return [Panel(vectors, -1, self.source) for vectors in range(1, self.vectors + 1)]
+
+
+def split(total: int, step: int) -> list[tuple[int, int, int]]:
+    """Balanced tiles of at most `step`: (first, how many, size), of at most two neighbouring sizes."""
+    count = -(-total // step)
+    low, extra = divmod(total, count) if count else (0, 0)
+    pieces = [(0, extra, low + 1), (extra * (low + 1), count - extra, low)]
+    return [piece for piece in pieces if piece[1]]
+
+
+def plan(contraction: Contraction, target: Target) -> Plan:
+    """The way `contraction` is computed on `target`."""
+    merged = replace(contraction, k=merge_axes(contraction.k))
+    lanes = target.lanes(size(contraction.scalar))
+    height, vectors = tile_shape(target, lanes, merged.m, merged.n)
+    return Plan(merged, lanes, height, vectors, _source(merged, target, lanes, height))
+
+
+def merge_axes(axes: tuple[KAxis, ...]) -> tuple[KAxis, ...]:
+    """The same sum in the same order over fewer axes: neighbours that step through A and B alike become one."""
+    kept: list[KAxis] = []
+    for axis in axes:
+        if axis.extent != 1:
+            both = _merged(kept[-1], axis) if kept else None
+            kept[-1:] = [both] if both else [*kept[-1:], axis]
+    return tuple(kept) or axes[-1:]
+
+
+def _merged(outer: KAxis, inner: KAxis) -> KAxis | None:
+    match outer, inner:
+        case KAxis(int(many), int(far_a), int(far_b)), KAxis(int(few), int(a), int(b)) if (
+                far_a, far_b) == (few * a, few * b):
+            return KAxis(many * few, a, b)
+    return None
+
+
+def tile_shape(target: Target, lanes: int, m: Extent, n: Extent) -> tuple[int, int]:
+    """Rows and vectors of the register tile: rows * vectors accumulators, the vectors of B and a broadcast fit."""
+    total = -(-n // lanes) if isinstance(n, int) else 1 << 30
+    if target.registers < 32:
+        if not target.fma:    # the product needs a register too
+            vectors = min(2, total)
+            return (4, 2) if vectors == 2 else (8, 1)
+        vectors = min(2, total)
+        return (6, 2) if vectors == 2 else (12, 1)
+    if isinstance(m, int) and m <= 4 and total > 3:
+        vectors = min(4 if m > 2 else 6, total)
+        return m, vectors
+    vectors = 3 if total >= 9 or total == 3 else min(2, total)
+    if not isinstance(m, int) and total > 3:
+        vectors = 3           # its kernels exist for every height: lower ones compile faster
+    return {1: 16, 2: 14, 3: 8}[vectors], vectors
+
+
+def _source(contraction: Contraction, target: Target, lanes: int, height: int) -> Source:
+    """B is packed if its columns are no vectors, or if the copy pays; with a run-time m that is seen when it runs."""
+    n = contraction.n
+    if contraction.b_column_stride != 1 or not (target.masked or (isinstance(n, int) and n % lanes == 0)):
+        return Source.PACKED
+    inner = contraction.k[-1].b_stride
+    deep = prod(axis.extent if isinstance(axis.extent, int) else PACK_DEPTH + 1 for axis in contraction.k)
+    if deep <= PACK_DEPTH or (isinstance(inner, int) and inner * size(contraction.scalar) < PACK_STRIDE):
+        return Source.IN_PLACE
+    if not isinstance(contraction.m, int):
+        return Source.EITHER
+    return Source.PACKED if contraction.m > PACK_ROW_TILES * height else Source.IN_PLACE

@@ -1,0 +1,189 @@
+"""Contractions against NumPy in float64: layouts, extents known early or late, several sums, edges, other targets."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from dataclasses import dataclass, field
+
+import llvmlite.binding as binding
+import numpy as np
+import pytest
+
+from graphc.codegen.contraction import Contraction, Elements, Extent, KAxis, Tile, emit, workspace_elements
+from graphc.codegen.llvm import Function, Module, Value
+from graphc.codegen.target import Target, host, named
+
+CANARY = 7.0e33
+_libraries = itertools.count()
+
+
+def store_tile(f: Function, params: dict[str, Value], tile: Tile) -> None:
+    """The epilogue of the tests: c[row * ldc + column], rows of the buffer beyond n untouched."""
+    for row, vectors in zip(tile.rows, tile.accumulators, strict=True):
+        for (column, mask), value in zip(tile.columns, vectors, strict=True):
+            scalar = value.type[1:-1].split(" x ")[1]
+            at = f.offset(params["c"], scalar, f.add(f.mul(row, params["ldc"]), column))
+            if mask is None:
+                f.store(value, at)
+            else:
+                f.masked_store(value, at, mask)
+
+
+@dataclass
+class Case:
+    """One contraction with its buffers. An extent is written into the code or passed, as `late` says by letters."""
+
+    m: int
+    n: int
+    k: tuple[tuple[int, int, int], ...]
+    row: int
+    column: int
+    late: str = ""
+    scalar: str = "float"
+    seed: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def contraction(self, name: str) -> Contraction:
+        self.sizes = {}
+        axes = tuple(KAxis(self._extent("k", e, f"k{i}"), self._extent("s", a, f"ka{i}"), self._extent("s", b, f"kb{i}"))
+                     for i, (e, a, b) in enumerate(self.k))
+        m, n = self._extent("m", self.m, "m"), self._extent("n", self.n, "n")
+        row = self._extent("s", self.row, "row")
+        column: Extent = self.column if self.column == 1 else self._extent("s", self.column, "column")
+        params = [("ptr", "c"), ("i64", "ldc"), *(("i64", name) for name in self.sizes)]
+        return Contraction(name, self.scalar, m, n, axes, row, column, tuple(params), store_tile)
+
+    def _extent(self, kind: str, value: int, name: str) -> Extent:
+        if kind not in self.late:
+            return value
+        self.sizes[name] = value
+        return name
+
+    def check(self, function: ctypes._FuncPointer, elements: Elements) -> None:
+        dtype = np.float32 if self.scalar == "float" else np.float64
+        rng = np.random.default_rng(self.seed)
+        a = rng.standard_normal(1 + self.row * (self.m - 1) + sum(s * (e - 1) for e, s, _ in self.k)).astype(dtype)
+        b = rng.standard_normal(1 + self.column * (self.n - 1) + sum(s * (e - 1) for e, _, s in self.k)).astype(dtype)
+        ldc = self.n + 3
+        c = np.full((self.m + 2) * ldc + 64, CANARY, dtype)
+        space = np.full(elements(self.sizes) + 128, CANARY, dtype)
+        a_at, b_at = at_page_end(a), at_page_end(b)
+        function(a_at.ctypes.data, b_at.ctypes.data, space[64:].ctypes.data, c[64:].ctypes.data, ldc,
+                 *self.sizes.values())
+        expected = np.full_like(c, CANARY)
+        out = expected[64:64 + (self.m + 2) * ldc].reshape(self.m + 2, ldc)
+        index_a = np.arange(self.m) * self.row
+        index_b = np.arange(self.n) * self.column
+        for extent, a_stride, b_stride in self.k:
+            index_a = index_a[..., None] + np.arange(extent) * a_stride
+            index_b = index_b[..., None] + np.arange(extent) * b_stride
+        left = a.astype(np.float64)[index_a].reshape(self.m, -1)
+        right = b.astype(np.float64)[index_b].reshape(self.n, -1)
+        out[:self.m, :self.n] = left @ right.T
+        bound = np.zeros_like(c, np.float64)
+        bound[64:64 + (self.m + 2) * ldc].reshape(self.m + 2, ldc)[:self.m, :self.n] = abs(left) @ abs(right).T
+        eps = np.finfo(dtype).eps * (left.shape[1] + 2)
+        assert np.all(abs(c.astype(np.float64) - expected) <= eps * bound), self
+        assert np.all(space[:64] == CANARY), self
+        assert np.all(space[len(space) - 64:] == CANARY), self
+
+
+def at_page_end(array: np.ndarray) -> np.ndarray:
+    """The same numbers just before a page that cannot be read, at an address that is no multiple of a vector."""
+    size = -(-array.nbytes // 4096) * 4096
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    base = libc.mmap(None, size + 8192, 3, 0x22, -1, 0)
+    assert libc.mprotect(base, 4096, 0) == 0
+    assert libc.mprotect(base + 4096 + size, 4096, 0) == 0
+    memory = (ctypes.c_char * array.nbytes).from_address(base + 4096 + size - array.nbytes)
+    view = np.frombuffer(memory, array.dtype)
+    view[:] = array
+    return view
+
+
+def wrap(module: Module, contraction: Contraction, target: Target) -> None:
+    """An external function with the contraction's name; its own is internal and may be shared."""
+    inner = emit(contraction, module, target)
+    params = [("ptr", "a"), ("ptr", "b"), ("ptr", "w"), *contraction.params]
+    f = Function(module, f"run_{contraction.name}", params, internal=False)
+    f.call(inner, "void", *(f[name] for _, name in params))
+    f.ret()
+    module.add(f)
+
+
+def run(cases: list[Case], target: Target) -> None:
+    module = Module(target)
+    contractions = [case.contraction(f"c{i}") for i, case in enumerate(cases)]
+    for contraction in contractions:
+        wrap(module, contraction, target)
+    lljit = binding.create_lljit_compiler(target.machine(), use_jit_link=True)
+    builder = binding.JITLibraryBuilder().add_ir(module.text()).add_current_process()
+    for i in range(len(cases)):
+        builder.export_symbol(f"run_c{i}")
+    tracker = builder.link(lljit, f"contractions{next(_libraries)}")
+    for i, (case, contraction) in enumerate(zip(cases, contractions, strict=True)):
+        types = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * (1 + len(case.sizes))
+        function = ctypes.CFUNCTYPE(None, *types)(tracker[f"run_c{i}"])
+        case.check(function, workspace_elements(contraction, target))
+
+
+def matrices(m: int, n: int, k: int, layout: str, late: str = "", scalar: str = "float") -> Case:
+    """A product of row-major matrices; T in the layout is a transposed operand."""
+    a = (1, m) if layout[0] == "T" else (k, 1)
+    b = (1, k) if layout[1] == "T" else (n, 1)
+    return Case(m, n, ((k, a[1], b[1]),), a[0], b[0], late, scalar, m * 31 + n * 7 + k)
+
+
+SIZES = [(1, 1, 1), (1, 10, 128), (2, 3, 5), (8, 48, 2), (9, 49, 3), (32, 10, 33), (17, 130, 40), (33, 65, 64),
+         (128, 10, 37), (4, 96, 31), (3, 200, 9), (70, 300, 41), (14, 32, 16), (5, 16, 1)]
+
+
+def random_cases(seed: int, count: int, lates: list[str]) -> list[Case]:
+    rng = np.random.default_rng(seed)
+    cases = []
+    for i in range(count):
+        m, n, k = SIZES[i % len(SIZES)] if i < len(SIZES) else rng.integers(1, 90, 3).tolist()
+        layout = "NT"[i & 1] + "NT"[(i >> 1) & 1]
+        cases.append(matrices(m, n, k, layout, lates[i % len(lates)], "double" if i % 5 == 4 else "float"))
+    return cases
+
+
+CONVOLUTIONS = [
+    Case(12, 20, ((3, 14 * 5, 3 * 5 * 20), (3, 5, 5 * 20), (5, 1, 20)), 5, 1),                # overlapping rows
+    Case(6, 33, ((2, 14 * 5, 3 * 5 * 33), (3, 5, 5 * 33), (5, 1, 33)), 10, 1, "m"),           # step 2
+    Case(7, 9, ((3, 40, 7), (2, 5, 70), (4, 1, 1)), 5, 150, "mk"),                            # B by inner k: transposes
+    Case(7, 19, ((3, 40, 7), (2, 5, 70), (18, 1, 1)), 5, 150, "ms"),
+    Case(7, 19, ((3, 40, 100), (2, 5, 40), (18, 1, 2)), 5, 300, "n"),                         # B by no axis: elements
+    Case(30, 40, ((3, 900, 700), (5, 100, 90)), 1, 1, "smnk"),
+    Case(45, 40, ((3, 900, 7000), (15, 1, 300)), 31, 1, "m"),                                 # packed or not, seen late
+]
+
+
+@pytest.mark.parametrize("lates", [[""], ["m"], ["n", "k", "s"], ["mnks", "mk", "mn"]], ids=str)
+def test_on_this_machine(lates: list[str]) -> None:
+    run(random_cases(len(lates[0]), 28, lates), host())
+
+
+@pytest.mark.parametrize("name", ["host", "x86-64-v3", "generic"])
+def test_several_sums(name: str) -> None:
+    run(CONVOLUTIONS, on_this_machine(name))
+
+
+@pytest.mark.parametrize("name", ["x86-64-v3", "generic"])
+def test_other_vector_widths(name: str) -> None:
+    run(random_cases(3, 28, ["", "m", "mn", "ks"]), on_this_machine(name))
+
+
+def on_this_machine(name: str) -> Target:
+    """A target whose code also runs here."""
+    target = named(name)
+    features = binding.get_host_cpu_features()
+    if name == "x86-64-v3" and not (features.get("avx2") and features.get("fma")):
+        pytest.skip("this machine has no AVX2")
+    if not host().is_x86:
+        pytest.skip("x86 code")
+    return target
