@@ -37,6 +37,9 @@ COLOURS: dict[str, tuple[str, str]] = {  # family or role -> fill, outline
     "movement": ("#f1f3f6", "#7c8798"),
     "contraction": ("#ffd3cc", "#c8452f"),
     "indexing": ("#c9efee", "#26888a"),
+    "window": ("#ffd3cc", "#c8452f"),
+    "control": ("#d8dcf7", "#4a57b5"),
+    "neural": ("#fbd9e3", "#b8496d"),
     "fused": ("#b9e3c3", "#23743a"),
 }
 OTHER = ("#e3e9f1", "#5b6b84")

@@ -164,6 +164,6 @@ def picture(graph: Graph, format: str = "svg") -> bytes:
     from graphc.ir.picture import draw
 
     if shutil.which("dot"):
-        drawn = _pydot(graph).create(prog="dot", format=format)
-        return drawn if isinstance(drawn, bytes) else drawn.encode()
+        drawn: Any = _pydot(graph).create(prog="dot", format=format)  # bytes, though pydot's stubs say str
+        return bytes(drawn)
     return draw(view(graph, constants=False), format)
