@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from graphc.codegen.llvm import Function, Index, Module, Value, const, known, vector
 from graphc.codegen.tiling import Extent, Panel, Plan, Source, Tile
 
-_UNROLL = 2        # steps of k in one turn of the loop
 _ROW_GROUP = 3     # rows reached from one pointer when their distance is a register: p, p + d, p + 2d
 
 
@@ -89,30 +88,24 @@ class _Body:
     def reduce(self, level: int, a: list[Value], b: Value, accumulators: list[Value]) -> list[Value]:
         """Adds the products of the axes from `level` on, starting at the pointers a and b."""
         f, axes = self.f, self.contraction.k
-        if level == len(axes) - 1:
-            return self._innermost(a, b, accumulators)
+        if level == len(axes):
+            return self._step(a, b, accumulators)
         count = amount(f, axes[level].extent)
-        with f.loop(0, count, carried=[*accumulators, *a, b], may_be_empty=True) as loop:
-            inside, at_a, at_b = self._parts(loop.values)
-            inside = self.reduce(level + 1, at_a, at_b, inside)
-            loop.next = [*inside, *self._advance(level, at_a, at_b)]
-        return self._parts(loop.results)[0]
-
-    def _innermost(self, a: list[Value], b: Value, accumulators: list[Value]) -> list[Value]:
-        f, level = self.f, len(self.contraction.k) - 1
-        extent = amount(f, self.contraction.k[level].extent)
-        paired = f.and_(extent, -_UNROLL)
-        if known(paired) != 0:
-            with f.loop(0, paired, _UNROLL, carried=[*accumulators, *a, b], may_be_empty=True) as loop:
+        turns = self.plan.unroll if level == len(axes) - 1 else 1
+        whole = f.mul(f.sdiv(count, turns), turns)
+        if whole != 0:
+            with f.loop(0, whole, turns, carried=[*accumulators, *a, b], may_be_empty=True) as loop:
                 inside, at_a, at_b = self._parts(loop.values)
-                for _ in range(_UNROLL):
-                    inside = self._step(at_a, at_b, inside)
+                for _ in range(turns):
+                    inside = self.reduce(level + 1, at_a, at_b, inside)
                     *at_a, at_b = self._advance(level, at_a, at_b)
                 loop.next = [*inside, *at_a, at_b]
             accumulators, a, b = self._parts(loop.results)
-        rest = f.and_(extent, _UNROLL - 1)
+        rest = f.sub(count, whole)
+        if turns == 1 or rest == 0:
+            return accumulators
         if isinstance(rest, int):
-            return self._step(a, b, accumulators) if rest else accumulators
+            return self._step(a, b, accumulators)
         with f.when(f.icmp("ne", rest, 0), accumulators) as part:
             part.next = self._step(a, b, accumulators)
         return part.results

@@ -46,8 +46,8 @@ class Case:
 
     def contraction(self, name: str) -> Contraction:
         self.sizes = {}
-        axes = tuple(KAxis(self._extent("k", e, f"k{i}"), self._extent("s", a, f"ka{i}"), self._extent("s", b, f"kb{i}"))
-                     for i, (e, a, b) in enumerate(self.k))
+        axes = tuple(KAxis(self._extent("k", extent, f"k{i}"), self._extent("s", a, f"ka{i}"),
+                           self._extent("s", b, f"kb{i}")) for i, (extent, a, b) in enumerate(self.k))
         m, n = self._extent("m", self.m, "m"), self._extent("n", self.n, "n")
         row = self._extent("s", self.row, "row")
         column: Extent = self.column if self.column == 1 else self._extent("s", self.column, "column")
@@ -134,7 +134,7 @@ def run(cases: list[Case], target: Target) -> None:
 def matrices(m: int, n: int, k: int, layout: str, late: str = "", scalar: str = "float") -> Case:
     """A product of row-major matrices; T in the layout is a transposed operand."""
     a = (1, m) if layout[0] == "T" else (k, 1)
-    b = (1, k) if layout[1] == "T" else (n, 1)
+    b = (k, 1) if layout[1] == "T" else (1, n)
     return Case(m, n, ((k, a[1], b[1]),), a[0], b[0], late, scalar, m * 31 + n * 7 + k)
 
 
