@@ -43,21 +43,27 @@ class Quotient:
     denominator: Dim
 
     def __str__(self) -> str:
-        return f"({self.numerator} // {self.denominator})"
+        return f"({_enclosed(self.numerator)} // {_enclosed(self.denominator)})"
 
     def bounds(self) -> tuple[int, int | None]:
         low, high = bounds(self.numerator)
         least, most = bounds(self.denominator)
         least = max(least, 1)
-        if low >= 0:
-            return (0 if most is None else low // most), (None if high is None else high // least)
-        return low // least, None if high is None else max(high // least, 0)
+        if low < 0:
+            low = -UNBOUNDED if low <= -UNBOUNDED else low // least
+        else:
+            low = 0 if most is None else low // most
+        if high is None:
+            return low, None
+        if high < 0:
+            return low, -1 if most is None else high // most
+        return low, high // least
 
     def value(self, sizes: Mapping[str, int]) -> int:
         return evaluate(self.numerator, sizes) // evaluate(self.denominator, sizes)
 
 
-Atom = Union[Symbol, Quotient]
+Atom = Symbol | Quotient
 
 
 @dataclass(frozen=True, eq=True)
@@ -121,6 +127,11 @@ class SymDim:
 
 def str_monomial(monomial: Monomial) -> str:
     return "*".join(str(atom) for atom in monomial)
+
+
+def _enclosed(dim: Dim) -> str:
+    """The text of a dimension as an operand."""
+    return f"({dim})" if isinstance(dim, SymDim) and len(dim.terms) > 1 else str(dim)
 
 
 def _terms(dim: Dim) -> tuple[tuple[Monomial, int], ...]:
@@ -196,34 +207,49 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     return SymDim((((Quotient(a, b),), 1),))
 
 
+UNBOUNDED = 2**62
+Range = tuple[int | None, int | None]  # None: no bound on that side
+
+
 def bounds(dim: Dim) -> tuple[int, int | None]:
-    """(least, greatest or None) value by interval arithmetic; least may be far below when unbounded below."""
+    """(least, greatest or None) value by interval arithmetic; least is -UNBOUNDED when unbounded below."""
     if isinstance(dim, int):
         return dim, dim
-    low, high = 0, 0
-    low_open = high_open = False
+    low: int | None = 0
+    high: int | None = 0
     for monomial, coefficient in dim.terms:
-        least, most = _monomial_bounds(monomial)
-        if coefficient > 0:
-            low, high_open = low + coefficient * least, high_open or most is None
-            high += coefficient * (most or 0)
-        else:
-            high, low_open = high + coefficient * least, low_open or most is None
-            low += coefficient * (most or 0)
-    return (-UNBOUNDED if low_open else low), (None if high_open else high)
+        least, most = _monomial_range(monomial, coefficient)
+        low = None if low is None or least is None else low + least
+        high = None if high is None or most is None else high + most
+    return (-UNBOUNDED if low is None else low), high
 
 
-UNBOUNDED = 2**62
-
-
-def _monomial_bounds(monomial: Monomial) -> tuple[int, int | None]:
-    low, high = 1, 1
-    is_open = False
+def _monomial_range(monomial: Monomial, coefficient: int) -> Range:
+    """The product of the ranges of the atoms: the least and the greatest product of two ends."""
+    low: int | None = coefficient
+    high: int | None = coefficient
     for atom in monomial:
         least, most = atom.bounds()
-        low, is_open = low * max(least, 0), is_open or most is None
-        high *= most or 1
-    return low, None if is_open else high
+        corners = [_corner(x, y) for x in ((low, -1), (high, 1)) for y in ((_finite(least), -1), (most, 1))]
+        infinite = [sign for value, sign in corners if value is None]
+        finite = [value for value, _ in corners if value is not None]
+        low = None if -1 in infinite else min(finite)
+        high = None if 1 in infinite else max(finite)
+    return low, high
+
+
+def _finite(least: int) -> int | None:
+    return None if least <= -UNBOUNDED else least
+
+
+def _corner(x: tuple[int | None, int], y: tuple[int | None, int]) -> tuple[int | None, int]:
+    """The product of two ends (value, or None and the sign of the infinity) in the same form; 0 times it is 0."""
+    (a, side), (b, other) = x, y
+    if a == 0 or b == 0:
+        return 0, 0
+    if a is not None and b is not None:
+        return a * b, 0
+    return None, (side if a is None else 1 if a > 0 else -1) * (other if b is None else 1 if b > 0 else -1)
 
 
 def is_at_least(a: Dim, b: Dim) -> bool:
