@@ -42,6 +42,10 @@ class InputShapeError(GraphcError, ValueError):
     """An input has another rank or shape, or the run-time dimensions contradict each other or their bounds."""
 
 
+class InputValueError(GraphcError, ValueError):
+    """An input holds NaN or infinity where finite numbers are needed."""
+
+
 class IndexRangeError(GraphcError, IndexError, ValueError):
     """An index or label input holds a value outside its table."""
 

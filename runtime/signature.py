@@ -2,7 +2,7 @@
 
 `to_json` and `from_json` are exact inverses; `from_json` refuses unknown, missing and mistyped keys with an
 `ArtifactError` that names the field (`signature.leaves[3].dtype`). Names of leaves are unique: parameters have their
-path (`c1.w`), slots `m/c1.w`, gradients `gradient:c1.w` (see `gradient_name`).
+path (`c1.w`), slots `m/c1.w`, gradients `gradient/c1.w` (see `gradient_name`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ INITIALISERS: dict[str, tuple[str, ...]] = {  # kind -> its arguments, all requi
     "lecun_normal": (),
     "orthogonal": ("gain",),
 }
-GRADIENT = "gradient:"
+GRADIENT = "gradient/"
 MAX_RANK = 32
 
 
@@ -106,6 +106,11 @@ class Leaf:
     trainable: bool = False
     train_only: bool = False
     doc: str = ""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape of a variable, which is known at compile time."""
+        return tuple(size for size in self.shape if isinstance(size, int))
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,8 @@ def check(signature: Signature) -> None:
             _require(leaf.init is not None, where, "has no initialiser")
             fixed = all(isinstance(size, int) and size >= 0 for size in leaf.shape)
             _require(fixed, where, "its shape must be known at compile time")
+            exact = leaf.init is None or leaf.init.kind in ("zeros", "ones", "constant")
+            _require(exact or leaf.dtype in ("f32", "f64"), where, "only a float can start at random")
         if leaf.role in ("hyper", "step"):
             _require(leaf.shape == (), where, "must be a scalar")
         _require(leaf.role != "step" or leaf.dtype == "i64", where, "must be an i64")

@@ -1,0 +1,203 @@
+"""One entry of a model bound to its memory: checks what it is given, fills the pointer table, calls the native code.
+
+The common case, arrays that need no conversion in shapes seen before, costs about a microsecond in Python: the plan
+for a set of shapes (run-time sizes, arena size, output shapes) is made once. Not thread-safe: the model's lock is held.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphc.runtime.buffers import NUMPY, READY, Slab, address, aligned_bytes, as_input
+from graphc.runtime.dimexpr import evaluate
+from graphc.runtime.errors import IndexRangeError, InputTypeError, InternalError, LimitError
+from graphc.runtime.library import Library
+from graphc.runtime.shapes import Shape, solve
+from graphc.runtime.signature import GRADIENT, IndexBound, Leaf, Output, Signature
+
+MAX_PLANS = 256  # sets of shapes remembered by an entry
+_CTYPES: dict[str, Any] = {
+    "f64": ctypes.c_double,
+    "f32": ctypes.c_float,
+    "i64": ctypes.c_int64,
+    "i32": ctypes.c_int32,
+    "i8": ctypes.c_int8,
+    "u8": ctypes.c_uint8,
+    "bool": ctypes.c_bool,
+}
+
+
+def physical_memory() -> int:
+    """Bytes of memory of this machine; the largest arena allowed by default."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 34
+
+
+class Arena:
+    """Scratch memory shared by the entries of a model; it grows to the largest size asked for and stays."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = -1
+        self.base = 0
+        self._memory = aligned_bytes(0)
+
+    def reserve(self, size: int) -> int:
+        """The address of at least `size` bytes; `LimitError` beyond the limit, before anything is allocated."""
+        if size > self.size:
+            if not 0 <= size <= self.limit:
+                raise LimitError(f"these sizes need an arena of {size:,} bytes; the limit is {self.limit:,}")
+            self._memory = aligned_bytes(size)
+            self.base, self.size = self._memory.ctypes.data, self._memory.size
+        return self.base
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a set of input shapes determines. `fresh`: outputs in new arrays, as (name, place in the table, shape, dtype)."""
+
+    dims: Mapping[str, int]
+    native_dims: Any
+    dims_address: int
+    arena: int
+    fresh: tuple[tuple[str, int, Shape, np.dtype[Any]], ...]
+
+
+class BoundEntry:
+    """An entry, its pointer table, and the plans of the shapes it has seen."""
+
+    def __init__(self, key: str, signature: Signature, library: Library, slab: Slab, arena: Arena) -> None:
+        self.key, self.signature, self.entry = key, signature, signature.entries[key]
+        self._function = library.function(self.entry.symbol, 3)
+        self.function_address = library.address(self.entry.symbol)
+        self._arena, self._low, self._high = arena, slab.low, slab.high
+        leaves = [signature.leaf(name) for name in self.entry.leaves]
+        self.table = (ctypes.c_size_t * (len(leaves) + len(self.entry.outputs) or 1))()
+        self._table_address = ctypes.addressof(self.table)
+        self.given: list[tuple[Leaf, int]] = []
+        for place, leaf in enumerate(leaves):
+            if leaf.role in ("input", "gradient"):
+                self.given.append((leaf, place))
+            else:
+                self.table[place] = address(slab.arrays[leaf.name])
+        self._slots = [(argument_name(leaf), place, NUMPY[leaf.dtype], leaf) for leaf, place in self.given]
+        self._names = [name for name, *_ in self._slots]
+        self.figures: list[tuple[str, Any]] = []
+        for place, output in enumerate(self.entry.outputs, len(leaves)):
+            if is_figure(key, output):
+                value = _CTYPES[output.dtype]()
+                self.table[place] = ctypes.addressof(value)
+                self.figures.append((output.name, value))
+        self._figure_names = frozenset(name for name, _ in self.figures)
+        self._plans: dict[tuple[Shape, ...], Plan] = {}
+
+    def run(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Call the native code: the scalar figures as Python numbers, the other outputs as fresh arrays."""
+        table, low, high = self.table, self._low, self._high
+        held: list[NDArray[Any]] = []  # keeps converted copies alive during the call
+        shapes: list[Shape] = []
+        for name, place, dtype, leaf in self._slots:
+            if name not in given:
+                raise self._wrong_names(given)
+            array = given[name]
+            if type(array) is not np.ndarray or array.dtype != dtype or array.flags.num & READY != READY:
+                array = as_input(array, leaf)
+            at = address(array)
+            if low <= at < high:  # a view of our own variables, which the entry may write while it reads
+                array = array.copy()
+                at = address(array)
+            table[place] = at
+            held.append(array)
+            shapes.append(array.shape)
+        if len(given) != len(held):
+            raise self._wrong_names(given)
+        key = tuple(shapes)
+        plan = self._plans.get(key) or self._make_plan(key)
+        outputs: dict[str, NDArray[Any]] = {}
+        for name, place, shape, dtype in plan.fresh:
+            out = outputs[name] = np.empty(shape, dtype)
+            table[place] = address(out)
+        code = self._function(self._table_address, plan.dims_address, self._arena.reserve(plan.arena))
+        if code:
+            raise self.error(
+                code, {leaf.name: array for (leaf, _), array in zip(self.given, held, strict=True)}, plan.dims
+            )
+        return {name: value.value for name, value in self.figures}, outputs
+
+    def _make_plan(self, shapes: tuple[Shape, ...]) -> Plan:
+        dims = solve(self.signature, [leaf for leaf, _ in self.given], shapes)
+        native = (ctypes.c_int64 * (len(dims) or 1))(*dims.values())
+        fresh = tuple(
+            (output.name, place, tuple(evaluate(size, dims) for size in output.shape), NUMPY[output.dtype])
+            for place, output in enumerate(self.entry.outputs, len(self.entry.leaves))
+            if output.name not in self._figure_names
+        )
+        arena = evaluate(self.entry.arena, dims)
+        self._arena.reserve(arena)  # a size that is refused must not be remembered
+        plan = Plan(dims, native, ctypes.addressof(native), arena, fresh)
+        if len(self._plans) >= MAX_PLANS:
+            self._plans.clear()
+        self._plans[shapes] = plan
+        return plan
+
+    def _wrong_names(self, given: Mapping[str, Any]) -> InputTypeError:
+        missing = [name for name in self._names if name not in given]
+        unknown = [str(name)[:80] for name in given if name not in self._names]
+        parts = [f"missing {', '.join(f'`{name}`' for name in missing)}"] if missing else []
+        parts += [f"unknown {', '.join(f'`{name}`' for name in unknown)}"] if unknown else []
+        takes = ", ".join(self._names) or "nothing"
+        return InputTypeError(f"{'; '.join(parts)}: `{self.key}` takes {takes}")
+
+    def error(self, code: int, arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, int]) -> Exception:
+        """What a non-zero result of the native code means."""
+        if not 1 <= code <= len(self.entry.leaves):
+            return InternalError(f"entry {self.key} of {self.signature.name} returned {code}")
+        name = self.entry.leaves[code - 1]
+        for bound in self.entry.index_bounds:
+            if bound.leaf == name and name in arrays and (found := out_of_range(arrays[name], bound, dims)):
+                return found
+        return IndexRangeError(f"`{name}` holds an index outside its table")
+
+
+def argument_name(leaf: Leaf) -> str:
+    """The name under which a caller passes the leaf: a gradient goes by its parameter's."""
+    return leaf.name.removeprefix(GRADIENT) if leaf.role == "gradient" else leaf.name
+
+
+def is_figure(key: str, output: Output) -> bool:
+    """Whether an output is returned as a Python number: the losses and metrics of the training entries."""
+    return key != "forward" and output.shape == () and not output.name.startswith(GRADIENT)
+
+
+def out_of_range(array: NDArray[Any], bound: IndexBound, dims: Mapping[str, int]) -> IndexRangeError | None:
+    """The error for the first element of `array` outside the bound, or None."""
+    if array.size == 0:
+        return None
+    high = evaluate(bound.high, dims)
+    if array.min() >= bound.low and array.max() < high:
+        return None
+    wrong = (array < bound.low) | (array >= high)
+    if bound.ignore is not None:
+        wrong &= array != bound.ignore
+    if not wrong.any():
+        return None
+    where = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+    at = "" if not where else f" at {list(where)}"
+    but = "" if bound.ignore is None else f", or {bound.ignore}"
+    return IndexRangeError(f"`{bound.leaf}` holds {array[where]}{at}; it must be from {bound.low} to {high - 1}{but}")
+
+
+def check_ranges(entry: Sequence[IndexBound], arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, int]) -> None:
+    """Raise for the first index of `arrays` outside its bounds."""
+    for bound in entry:
+        if bound.leaf in arrays and (found := out_of_range(arrays[bound.leaf], bound, dims)):
+            raise found
