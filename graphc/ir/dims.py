@@ -130,8 +130,10 @@ def str_monomial(monomial: Monomial) -> str:
 
 
 def _enclosed(dim: Dim) -> str:
-    """The text of a dimension as an operand."""
-    return f"({dim})" if isinstance(dim, SymDim) and len(dim.terms) > 1 else str(dim)
+    """The text of a dimension as an operand: `a // 2*b` would divide by 2 alone."""
+    if isinstance(dim, int) or (len(dim.terms) == 1 and dim.terms[0][1] == 1 and len(dim.terms[0][0]) == 1):
+        return str(dim)
+    return f"({dim})"
 
 
 def _terms(dim: Dim) -> tuple[tuple[Monomial, int], ...]:
