@@ -7,7 +7,6 @@ Names in the IR are made here; no text of a user gets into them.
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from functools import partial
 from typing import Protocol, cast, overload
 
 from graphc.codegen.blocks import Blocks
+from graphc.codegen.fold import LEFT_NEUTRAL, RIGHT_NEUTRAL, fold
 from graphc.codegen.objects import assembly, compile_object, verify
 from graphc.codegen.ssa import (
     Index,
@@ -45,21 +45,6 @@ _OVERLOADS: dict[str, tuple[str | int, ...]] = {
     "masked.load": ("r", 0), "masked.store": (0, 1), "masked.gather": ("r", 0), "masked.scatter": (0, 1),
     "memcpy": (0, 1, 2), "memset": (0, 2), "vector.reduce.fadd": (1,), "vector.reduce.fmul": (1,),
 } | {f"vector.reduce.{kind}": (0,) for kind in ("add", "mul", "and", "or", "xor", "smin", "smax", "umin", "umax")}
-
-
-def _shift_right(a: int, b: int) -> int:
-    return (a & (1 << 64) - 1) >> b
-
-
-def _quotient(a: int, b: int) -> int:
-    return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
-
-
-_FOLD: dict[str, Callable[[int, int], int]] = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "and": operator.and_, "or": operator.or_,
-    "xor": operator.xor, "shl": operator.lshift, "ashr": operator.rshift, "lshr": _shift_right,
-    "udiv": operator.floordiv, "sdiv": _quotient, "srem": lambda a, b: a - _quotient(a, b) * b}
-_NEUTRAL_RIGHT = {"add": 0, "sub": 0, "mul": 1, "or": 0, "xor": 0, "shl": 0, "ashr": 0, "lshr": 0, "udiv": 1, "sdiv": 1}
 
 
 class _Integer(Protocol):
@@ -179,17 +164,15 @@ class Function(Blocks):
     def integer(self, op: str, a: Index, b: Index) -> Index:
         """The integer instruction `op`, folded if both sides are known scalars or one is neutral."""
         left, right = known(a), known(b)
-        if left is not None and right is not None and op in _FOLD and not (right == 0 and op.endswith(("div", "rem"))):
-            number = _FOLD[op](left, right)
+        number = fold(op, left, right)
+        if number is not None:
             values = [v for v in (a, b) if isinstance(v, Value)]
             return const(values[0].type, number) if values else number
         x, y = self._pair(a, b)
-        if right is not None and right == _NEUTRAL_RIGHT.get(op):
+        if right is not None and right == RIGHT_NEUTRAL.get(op):
             return x
-        if left is not None and (op, left) in (("add", 0), ("mul", 1), ("or", 0), ("xor", 0)):
+        if left is not None and left == LEFT_NEUTRAL.get(op):
             return y
-        if 0 in (left, right) and op in ("mul", "and"):
-            return const(x.type, 0)
         return self.assign(x.type, f"{op} {x}, {y.text}")
 
     # ---- floats ------------------------------------------------------------------------------------------------------
@@ -289,6 +272,8 @@ class Function(Blocks):
         return self.assign(element(value.type), f"extractelement {value}, i64 {_plain(lane)}")
 
     def insert(self, value: Value, scalar: Value, lane: Index) -> Value:
+        if lanes(value.type) == 1:
+            return scalar
         return self.assign(value.type, f"insertelement {value}, {scalar}, i64 {_plain(lane)}")
 
     def shuffle(self, a: Value, b: Value, indices: Sequence[int]) -> Value:
@@ -362,7 +347,8 @@ class Function(Blocks):
 
     def scatter(self, value: Value, pointers: Value, mask: Value | None = None) -> None:
         """Stores through a vector of addresses, in the order of the lanes."""
-        at, every = _Aligned(pointers.text, pointers.type, size(element(value.type))), const(like("i1", pointers.type), 1)
+        at = _Aligned(pointers.text, pointers.type, size(element(value.type)))
+        every = const(like("i1", value.type), 1)
         self.intrinsic("llvm.masked.scatter", "void", value, at, mask or every)
 
     def offsets(self, pointer: Value, scalar: str, indices: Value) -> Value:
