@@ -1,0 +1,238 @@
+"""The commands about model files: compile, check, show, explain."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from graphc.cli_report import MISTAKE, report_diagnostics, say
+from graphc.runtime.errors import OptionError
+
+Commands = Any  # argparse gives its subparsers no public type
+
+STAGES = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm", "memory", "fusion")
+DRAWN = ("graph", "backward", "optimised")
+EMITTED = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm", "object")
+
+
+def add_commands(commands: Commands) -> None:
+    """Declares the four commands."""
+    _add_compile(commands)
+    _add_check(commands)
+    _add_show(commands)
+    _add_explain(commands)
+
+
+def add_compile_options(command: argparse.ArgumentParser) -> None:
+    """The options of every command that compiles a model file."""
+    group = command.add_argument_group("how it is compiled")
+    group.add_argument("--model", metavar="NAME", help="the model to compile, when the file has several")
+    group.add_argument(
+        "--dim", metavar="B=32", action="append", default=[], type=dimension, help="pin a dimension (repeatable)"
+    )
+    group.add_argument(
+        "--target", default="native", metavar="CPU", help="native (default), x86-64-v3, x86-64-v4, ...: what LLVM knows"
+    )
+    group.add_argument(
+        "-O", dest="optimize", type=int, choices=(0, 1, 2), default=2, help="0 no passes, 2 all (default)"
+    )
+    group.add_argument("--passes", metavar="P,Q", help="run exactly these passes instead of those of the level")
+    add_error_format(command)
+
+
+def add_error_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--error-format", choices=("text", "json"), default="text", help="json: one object a line on standard output"
+    )
+
+
+def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of the driver for the options of `add_compile_options`."""
+    return {
+        "dims": dict(arguments.dim),
+        "model": arguments.model,
+        "optimize": arguments.optimize,
+        "target": arguments.target,
+        "passes": arguments.passes.split(",") if arguments.passes else None,
+    }
+
+
+def dimension(text: str) -> tuple[str, int]:
+    """`B=32` as ("B", 32)."""
+    name, equals, value = text.partition("=")
+    if not (equals and name.isidentifier() and value.isascii() and value.isdigit() and len(value) < 19):
+        raise argparse.ArgumentTypeError(f"`{text}` is not NAME=SIZE, such as B=32")
+    return name, int(value)
+
+
+def _add_compile(commands: Commands) -> None:
+    command = commands.add_parser(
+        "compile",
+        help="compile a model file to an artifact",
+        description="Compiles a model file to an artifact (.gca): native code that runs without the compiler.",
+        epilog="example:\n  graphc compile digits.gc -o digits.gca\n  graphc compile digits.gc --emit llvm | less",
+    )
+    command.add_argument("file", metavar="FILE.gc")
+    command.add_argument("-o", "--output", metavar="FILE", help="default: the file's name with .gca, in this folder")
+    command.add_argument("--emit", choices=EMITTED, help="print this stage instead (object: write a .o file)")
+    add_compile_options(command)
+    command.set_defaults(command=run_compile)
+
+
+def run_compile(arguments: argparse.Namespace) -> int:
+    from graphc import driver
+
+    options = compile_options(arguments)
+    if arguments.emit and arguments.emit != "object":
+        write_text(driver.stage_text(arguments.file, arguments.emit, **options), arguments.output)
+        return 0
+    suffix = ".o" if arguments.emit else ".gca"
+    output = Path(arguments.output or Path(arguments.file).with_suffix(suffix).name)
+    model = driver.compile_file(arguments.file, **options)
+    if arguments.emit:
+        output.write_bytes(model.artifact.object_code)
+    else:
+        model.save(output)
+    say(f"wrote {output} ({size_text(output.stat().st_size)})")
+    return 0
+
+
+def size_text(size: int) -> str:
+    """A number of bytes for people: 812 B, 43.1 kB, 1.2 MB."""
+    if size < 1000:
+        return f"{size} B"
+    return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+
+
+def write_text(text: str, output: str | None) -> None:
+    """To a file, or to standard output with a line end."""
+    text = text.rstrip("\n") + "\n"
+    if output:
+        Path(output).write_text(text, encoding="utf-8")
+        say(f"wrote {output}")
+    else:
+        sys.stdout.write(text)
+
+
+def _add_check(commands: Commands) -> None:
+    command = commands.add_parser(
+        "check",
+        help="report every error of model files",
+        description="Reports every error of the given model files; builds nothing.",
+        epilog="example:\n  graphc check digits.gc other.gc\n  graphc check --error-format json digits.gc",
+    )
+    command.add_argument("files", metavar="FILE.gc", nargs="+")
+    add_error_format(command)
+    command.set_defaults(command=run_check)
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    from graphc import driver
+    from graphc.diagnostics import has_errors
+
+    found = [diagnostic for file in arguments.files for diagnostic in driver.check(file)]
+    as_json = arguments.error_format == "json"
+    report_diagnostics(found, as_json)
+    if not as_json:
+        errors = len({(d.code, d.title, str(d.span)) for d in found if d.severity == "error"})
+        files = len(arguments.files)
+        say(
+            ("\n" if found else "")
+            + f"{_count(files, 'file')} checked, {_count(errors, 'error') if errors else 'no errors'}"
+        )
+    return MISTAKE if has_errors(found) else 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _add_show(commands: Commands) -> None:
+    command = commands.add_parser(
+        "show",
+        help="print or draw a stage of the compilation",
+        description=(
+            "Prints what the compiler makes of a model file at one stage of its road:\n"
+            "  ast        the syntax tree\n"
+            "  graph      the dataflow graph as built\n"
+            "  backward   the graph with its symbolic gradients\n"
+            "  optimised  the graph after all passes\n"
+            "  kernels    the loop nests it becomes\n"
+            "  llvm, asm  LLVM IR, and assembly of the target\n"
+            "  memory     the plan of the scratch memory\n"
+            "  fusion     what was fused, and why the rest was not\n"
+            "The stages graph, backward and optimised can be drawn."
+        ),
+        epilog=(
+            "example:\n  graphc show digits.gc --stage backward\n"
+            "  graphc show digits.gc --stage optimised --format svg -o digits.svg"
+        ),
+    )
+    command.add_argument("file", metavar="FILE.gc")
+    command.add_argument("--stage", choices=STAGES, default="graph", help="default: graph")
+    command.add_argument("--format", choices=("text", "dot", "svg", "png"), default="text", help="default: text")
+    command.add_argument(
+        "--entry", choices=("forward", "step", "evaluate", "gradients", "apply"), help="draw this entry"
+    )
+    command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
+    add_compile_options(command)
+    command.set_defaults(command=run_show)
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    from graphc import driver
+
+    options = compile_options(arguments)
+    if arguments.format == "text":
+        write_text(driver.stage_text(arguments.file, arguments.stage, **options), arguments.output)
+        return 0
+    if arguments.stage not in DRAWN:
+        raise OptionError(f"the stage `{arguments.stage}` is text only; {', '.join(DRAWN)} can be drawn")
+    if arguments.format == "png" and not arguments.output and sys.stdout.isatty():
+        raise OptionError("a PNG is not for a terminal: name a file with -o")
+    graph = driver.stage_graph(arguments.file, arguments.stage, entry=arguments.entry, **options)
+    from graphc.ir.view import picture, to_dot
+
+    if arguments.format == "dot":
+        write_text(to_dot(graph), arguments.output)
+        return 0
+    image = picture(graph, arguments.format)
+    if arguments.output:
+        Path(arguments.output).write_bytes(image)
+        say(f"wrote {arguments.output} ({size_text(len(image))})")
+    else:
+        sys.stdout.buffer.write(image)
+    return 0
+
+
+def _add_explain(commands: Commands) -> None:
+    command = commands.add_parser(
+        "explain",
+        help="what an error means, with an example",
+        description="Says what an error code means, with a wrong model file and the corrected one.",
+        epilog="example:\n  graphc explain GC0201\n  graphc explain          lists all codes",
+    )
+    command.add_argument("code", metavar="CODE", nargs="?", help="such as GC0201; without it all codes are listed")
+    command.set_defaults(command=run_explain)
+
+
+def run_explain(arguments: argparse.Namespace) -> int:
+    from graphc.frontend.explanations import EXPLANATIONS
+
+    if not arguments.code:
+        for code, entry in sorted(EXPLANATIONS.items()):
+            sys.stdout.write(f"{code}  {entry.title}\n")
+        return 0
+    code = arguments.code.upper()
+    if code not in EXPLANATIONS:
+        raise OptionError(f"there is no error code `{arguments.code}`; `graphc explain` lists all codes")
+    entry = EXPLANATIONS[code]
+    blocks = [f"{code}: {entry.title}", entry.text, "Wrong:", _indented(entry.wrong), "Right:", _indented(entry.right)]
+    sys.stdout.write("\n\n".join(block.strip("\n") for block in blocks) + "\n")
+    return 0
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}".rstrip() for line in text.strip("\n").split("\n"))

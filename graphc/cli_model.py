@@ -1,0 +1,296 @@
+"""The commands that run models: train, run, bench."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphc.cli_compile import Commands, add_compile_options, compile_options
+from graphc.cli_report import say
+from graphc.runtime.errors import OptionError
+
+if TYPE_CHECKING:
+    from graphc.runtime.model import Model
+
+SPECS = """\
+data files, checked against the model's types before anything runs:
+  x.npy                a NumPy array
+  x.npz:key            one array of an archive
+  x.csv:a,b            columns of a table by their names in its first row
+  images-idx3-ubyte    IDX as MNIST comes, .gz too
+  x.safetensors:key    one tensor"""
+
+
+def add_commands(commands: Commands) -> None:
+    """Declares the three commands."""
+    _add_train(commands)
+    _add_run(commands)
+    _add_bench(commands)
+
+
+def named_file(text: str) -> tuple[str, str]:
+    """`image=x.npy` as ("image", "x.npy")."""
+    name, equals, spec = text.partition("=")
+    if not (equals and name and spec):
+        raise argparse.ArgumentTypeError(f"`{text}` is not NAME=FILE, such as image=x.npy")
+    return name, spec
+
+
+def named_number(text: str) -> tuple[str, float]:
+    """`lr=1e-4` as ("lr", 1e-4)."""
+    name, equals, value = text.partition("=")
+    try:
+        if equals and name:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"`{text}` is not NAME=NUMBER, such as lr=1e-4")
+
+
+def read_inputs(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Input name -> array; a name given twice is an OptionError."""
+    from graphc.runtime.data import read
+
+    inputs: dict[str, Any] = {}
+    for name, spec in pairs:
+        if name in inputs:
+            raise OptionError(f"the input `{name}` is given twice")
+        inputs[name] = read(spec)
+    return inputs
+
+
+def _add_inputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--input",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        type=named_file,
+        help="data of an input (repeatable)",
+    )
+
+
+def _add_threads(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--threads", type=int, metavar="N", help="threads of the compiled code")
+
+
+def _add_train(commands: Commands) -> None:
+    command = commands.add_parser(
+        "train",
+        help="compile and train a model, and write a run folder",
+        description=(
+            "Compiles a model file, trains it on data files, and writes a run folder: the artifact, the weights,\n"
+            "metrics.csv, learning curves, pictures of the graph, and a checkpoint to resume from."
+        ),
+        epilog=(
+            f"{SPECS}\n\nexample:\n"
+            "  graphc train digits.gc --input image=digits.npz:images --input label=digits.npz:labels \\\n"
+            "      --epochs 15 --batch 32 --validation 0.2 --out runs/digits"
+        ),
+    )
+    command.add_argument("file", metavar="FILE.gc")
+    _add_inputs(command)
+    command.add_argument("--epochs", type=int, default=10, metavar="N", help="passes over the data (default 10)")
+    command.add_argument("--batch", type=int, default=32, metavar="N", help="examples a step (default 32)")
+    command.add_argument(
+        "--validation", type=float, default=0.0, metavar="PART", help="hold out this part, such as 0.1 (default 0)"
+    )
+    command.add_argument(
+        "--patience", type=int, metavar="N", help="stop after N epochs without a better held-out loss; keep the best"
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of initial values and order (default 0)")
+    command.add_argument(
+        "--set", metavar="NAME=NUMBER", action="append", default=[], type=named_number, help="a hyper of the file"
+    )
+    command.add_argument("--out", metavar="FOLDER", help="the run folder (default runs/MODEL)")
+    command.add_argument("--resume", metavar="FOLDER", help="go on from the checkpoint in this run folder")
+    _add_threads(command)
+    add_compile_options(command)
+    command.set_defaults(command=run_train)
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    from graphc import driver
+    from graphc.run_folder import write_run_folder
+
+    inputs = read_inputs(arguments.input)
+    options = compile_options(arguments)
+    started = time.perf_counter()
+    model = driver.compile_file(arguments.file, threads=arguments.threads, **options)
+    say(f"compiled {arguments.file} in {time.perf_counter() - started:.2f} s")
+    say(summary(model))
+    folder = Path(arguments.out or arguments.resume or Path("runs") / model.signature.name)
+    model.init(seed=arguments.seed)
+    if arguments.resume:
+        model.restore(Path(arguments.resume) / "checkpoint")
+    for name, value in arguments.set:
+        model.hyper[name] = value
+    history = model.fit(
+        inputs,
+        batch=arguments.batch,
+        epochs=arguments.epochs,
+        validation=arguments.validation,
+        patience=arguments.patience,
+        seed=arguments.seed,
+    )
+    graphs = {
+        "graph": driver.stage_graph(arguments.file, "graph", entry="forward", **options),
+        "step": driver.stage_graph(arguments.file, "optimised", entry="step", **options),
+    }
+    lines = write_run_folder(folder, model, history, graphs)
+    say(f"{folder}/")
+    for line in lines:
+        say(f"  {line}")
+    return 0
+
+
+def summary(model: Model) -> str:
+    """One line about a model: its inputs and how many parameters it has."""
+    from graphc.runtime.buffers import describe
+
+    count = sum(array.size for array in model.params.values())
+    inputs = ", ".join(f"{leaf.name}: {describe(leaf)}" for leaf in model.signature.with_role("input"))
+    return f"{model.signature.name}({inputs}), {count:,} parameters in {len(model.params)} tensors"
+
+
+def _add_run(commands: Commands) -> None:
+    command = commands.add_parser(
+        "run",
+        help="run a compiled model on data files",
+        description=(
+            "Runs the forward pass of an artifact (or of a model file, which is compiled first) on data files\n"
+            "and prints its outputs, or writes them with --out."
+        ),
+        epilog=(
+            f"{SPECS}\n\nexample:\n"
+            "  graphc run runs/digits/digits.gca --weights runs/digits/weights.safetensors \\\n"
+            "      --input image=digits.npz:images --out answers.npz"
+        ),
+    )
+    command.add_argument("file", metavar="FILE", help="an artifact .gca, or a model file .gc")
+    command.add_argument("--weights", metavar="W.safetensors", help="parameters, as `graphc train` writes them")
+    _add_inputs(command)
+    command.add_argument("--out", metavar="FILE.npz", help="write every output into this archive instead of printing")
+    _add_threads(command)
+    add_compile_options(command)
+    command.set_defaults(command=run_run)
+
+
+def run_run(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    if arguments.out and not arguments.out.endswith(".npz"):
+        raise OptionError(f"--out {arguments.out}: outputs are written as an archive, FILE.npz")
+    inputs = read_inputs(arguments.input)
+    model = load_or_compile(arguments)
+    if arguments.weights:
+        model.load_weights(arguments.weights)
+    else:
+        model.init(seed=0)
+        if model.params:
+            say("no --weights given: the parameters have their initial values (seed 0)")
+    outputs = model(**inputs)
+    if arguments.out:
+        np.savez(arguments.out, **outputs)
+        say(f"wrote {arguments.out}: " + ", ".join(f"{n} {_type_text(a)}" for n, a in outputs.items()))
+        return 0
+    with np.printoptions(precision=6, suppress=True, threshold=200, edgeitems=4, linewidth=110):
+        for name, array in outputs.items():
+            sys.stdout.write(f"{name}: {_type_text(array)}\n{array}\n")
+    return 0
+
+
+def load_or_compile(arguments: argparse.Namespace) -> Model:
+    """The model of an artifact, or of a model file compiled with the command's options."""
+    if not arguments.file.endswith(".gc"):
+        from graphc.runtime.model import load
+
+        return load(arguments.file, threads=arguments.threads)
+    from graphc import driver
+
+    model: Model = driver.compile_file(arguments.file, threads=arguments.threads, **compile_options(arguments))
+    return model
+
+
+def _type_text(array: Any) -> str:
+    return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+
+
+def _add_bench(commands: Commands) -> None:
+    command = commands.add_parser(
+        "bench",
+        help="time the entries of a model on this machine",
+        description=(
+            "Times every entry of a model (forward, step, evaluate, gradients) on made-up data. It measures whole\n"
+            "calls from Python; the time of single kernels, GFLOP/s and the fraction of the machine's peak are not\n"
+            "there yet."
+        ),
+        epilog="example:\n  graphc bench digits.gc --batch 128",
+    )
+    command.add_argument("file", metavar="FILE", help="a model file .gc, or an artifact .gca")
+    command.add_argument("--batch", type=int, default=32, metavar="N", help="every run-time dimension (default 32)")
+    command.add_argument("--seconds", type=float, default=0.5, metavar="S", help="time for each entry (default 0.5)")
+    _add_threads(command)
+    add_compile_options(command)
+    command.set_defaults(command=run_bench)
+
+
+def run_bench(arguments: argparse.Namespace) -> int:
+    if arguments.batch < 1 or not 0 < arguments.seconds < 3600:
+        raise OptionError("--batch must be at least 1, and --seconds between 0 and 3600")
+    model = load_or_compile(arguments)
+    model.init(seed=0)
+    say(f"{summary(model)}; batch {arguments.batch}")
+    sys.stdout.write(f"{'entry':12}{'median':>12}{'best':>12}{'calls/s':>12}{'examples/s':>14}\n")
+    for name, call in entry_calls(model, arguments.batch).items():
+        times = timed(call, arguments.seconds)
+        median = times[len(times) // 2]
+        figures = f"{_duration(median):>12}{_duration(times[0]):>12}{1 / median:>12,.0f}"
+        sys.stdout.write(f"{name:12}{figures}{arguments.batch / median:>14,.0f}\n")
+    return 0
+
+
+def entry_calls(model: Model, batch: int) -> dict[str, Callable[[], object]]:
+    """entry -> a call of it on made-up inputs: normal floats, and zeros for integers, which any index may be."""
+    import numpy as np
+
+    from graphc.runtime.dimexpr import evaluate
+    from graphc.runtime.signature import DTYPES
+
+    random = np.random.default_rng(0)
+    sizes = {dim.name: min(max(batch, dim.lo), dim.hi or batch) for dim in model.signature.dims}
+    forward: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    for leaf in model.signature.with_role("input"):
+        shape = tuple(evaluate(size, sizes) for size in leaf.shape)
+        kind = np.dtype(DTYPES[leaf.dtype])
+        array = random.standard_normal(shape).astype(kind) if kind.kind == "f" else np.zeros(shape, kind)
+        training[leaf.name] = array
+        if not leaf.train_only:
+            forward[leaf.name] = array
+    calls: dict[str, Callable[[], object]] = {"forward": lambda: model(**forward)}
+    if "step" in model.signature.entries:
+        calls["step"] = lambda: model.step(**training)
+        calls["evaluate"] = lambda: model.evaluate(**training)
+        calls["gradients"] = lambda: model.gradients(**training)
+    return calls
+
+
+def timed(call: Callable[[], object], seconds: float) -> list[float]:
+    """The durations of repeated calls, shortest first; at least three, after one that warms up."""
+    call()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return sorted(times)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e6:,.1f} us" if seconds < 1e-2 else f"{seconds * 1e3:,.1f} ms"

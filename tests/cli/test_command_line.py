@@ -1,0 +1,196 @@
+"""The command line as a stranger meets it: help, wrong words, exit statuses, pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphc import cli
+from graphc.runtime.errors import InternalError
+
+COMMANDS = ("compile", "check", "train", "run", "show", "explain", "bench")
+
+MODEL = """\
+dim B, D = 4
+model scale(x: f32[B, D]) -> (y: f32[B, D]):
+    param w: f32[D] = ones()
+    y = x * w
+train scale:
+    input t: f32[B, D]
+    loss = mean((y - t) ** 2.0)
+    optimizer = sgd(lr = 0.1)
+"""
+WRONG = """\
+dim B, D = 4
+model scale(x: f32[B, D]) -> (y: f32[B, D]):
+    param w: f32[D] = ones()
+    y = x * v
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own to stand in, with a good and a wrong model file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    (tmp_path / "scale.gc").write_text(MODEL)
+    (tmp_path / "wrong.gc").write_text(WRONG)
+    return tmp_path
+
+
+def ended(words: list[str]) -> int:
+    """The status of a command that argparse may end."""
+    try:
+        return cli.main(words)
+    except SystemExit as stop:
+        assert isinstance(stop.code, int)
+        return stop.code
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "example" in text
+    assert f"graphc {command} " in text.partition("example")[2]
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"    {command} " in text for command in COMMANDS)
+
+
+def test_no_words_is_a_request_for_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended([]) == 0
+    assert "usage: graphc" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    import graphc
+
+    assert ended(["--version"]) == 0
+    assert capsys.readouterr().out == f"graphc {graphc.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        (["compile"], "FILE.gc"),
+        (["compile", "scale.gc", "--dim", "B"], "`B` is not NAME=SIZE, such as B=32"),
+        (["compile", "scale.gc", "--dim", "B=-1"], "`B=-1` is not NAME=SIZE"),
+        (["compile", "scale.gc", "-O", "7"], "invalid choice: 7"),
+        (["compile", "missing.gc"], "missing.gc: No such file or directory"),
+        (["compile", "."], "."),
+        (["train", "scale.gc", "--input", "x"], "`x` is not NAME=FILE"),
+        (["train", "scale.gc", "--input", "x=missing.npy"], "missing.npy"),
+        (["train", "scale.gc", "--set", "lr"], "`lr` is not NAME=NUMBER"),
+        (["run", "missing.gca"], "missing.gca"),
+        (["show", "scale.gc", "--stage", "llvm", "--format", "svg"], "`llvm` is text only"),
+        (["explain", "GC9999"], "GC9999"),
+    ],
+)
+def test_mistakes_end_with_1_and_words(
+    here: Path, words: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(words) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_wrong_file_is_reported_with_its_place(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["check", "wrong.gc"], ["compile", "wrong.gc"], ["show", "wrong.gc"]):
+        assert ended(words) == 1
+        err = capsys.readouterr().err
+        assert err.startswith("error[GC")
+        assert "wrong.gc:4:13" in err
+
+
+def test_errors_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["check", "scale.gc", "wrong.gc", "--error-format", "json"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    fields = json.loads(lines[0])
+    assert len(lines) == 1
+    assert list(fields) == [
+        "code",
+        "severity",
+        "message",
+        "file",
+        "line",
+        "column",
+        "end_line",
+        "end_column",
+        "labels",
+        "help",
+    ]
+    assert (fields["file"], fields["line"], fields["column"]) == ("wrong.gc", 4, 13)
+
+
+def test_errors_without_a_place_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["check", "missing.gc", "--error-format", "json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["message"].startswith("missing.gc: ")
+    assert err == ""
+
+
+def test_a_good_file_checks(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["check", "scale.gc"]) == 0
+    assert capsys.readouterr().err == "1 file checked, no errors\n"
+
+
+@pytest.mark.parametrize("bug", [InternalError("pass `fold` broke the graph"), ZeroDivisionError("division by zero")])
+def test_a_bug_ends_with_70_and_a_command(
+    here: Path, bug: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> list[object]:
+        raise bug
+
+    monkeypatch.setattr("graphc.driver.check", broken)
+    assert ended(["check", "scale.gc"]) == 70
+    err = capsys.readouterr().err
+    assert str(bug) in err
+    assert "This is a bug of graphc" in err
+    assert "GRAPHC_TRACEBACK=1 graphc check scale.gc" in err
+    assert "Traceback" not in err
+
+
+def test_interrupt_ends_with_130(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> list[object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("graphc.driver.check", interrupted)
+    assert ended(["check", "scale.gc"]) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def graphc_process(words: list[str], **options: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "graphc", *words], **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_closed_pipe_is_no_error(here: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = graphc_process(["show", "scale.gc", "--stage", "llvm"], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    _, err = process.communicate(timeout=60)
+    assert err == b""
+    assert process.returncode == 141
+
+
+def test_no_colour_in_pipes(here: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = graphc_process(["check", "wrong.gc"], stderr=subprocess.PIPE, env={**environment, "TERM": "xterm"})
+    _, err = process.communicate(timeout=60)
+    assert b"\033" not in err
+    assert process.returncode == 1
