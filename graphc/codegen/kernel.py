@@ -1,0 +1,432 @@
+"""The Kernel IR: loop nests over scalar expressions, and structured contractions.
+
+    kernel = (name, buffer* buffers, stmt* body)
+    stmt   = For(var, stmt* body, vector?, fold* folds)   -- a counted loop; its folds are read after it
+           | Store(buffer, affine at, scalar, add?)       -- `add` accumulates into memory (scatter)
+           | Contract(a, b, axes, temp, stmt* epilogue)   -- temp[m, n] = sum over k of a * b, then the epilogue
+    fold   = (temp, combine, scalar)                      -- temp = combine over the loop of scalar
+    scalar = Load(buffer, affine at, guard?) | Const | Call(op, scalar*) | Cast(scalar) | Select(scalar, scalar, scalar)
+           | Position(affine) | Temp                      -- a DAG: shared, never copied
+    affine = dim + sum of (var or scalar) * dim           -- element offsets and positions
+
+At most one loop on a path is a vector loop: it runs over neighbouring elements, the last vector masked.
+Extents and strides are dimensions, so that one kernel serves every admissible size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from graphc.ir.dims import Dim
+from graphc.ir.types import BOOL, DType
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """Memory of a tensor: C-contiguous, `shape` elements; `role` is in, out or scratch."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Dim, ...]
+    role: str = "in"
+
+    def strides(self) -> tuple[Dim, ...]:
+        """Elements between neighbours along each axis."""
+        strides: list[Dim] = []
+        step: Dim = 1
+        for extent in reversed(self.shape):
+            strides.insert(0, step)
+            step = step * extent
+        return tuple(strides)
+
+
+@dataclass(frozen=True, eq=False)
+class Var:
+    """A loop variable: 0 <= var < extent."""
+
+    name: str
+    extent: Dim
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar:
+    """A value of one element; `dtype` is its type."""
+
+    dtype: DType
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """constant + sum of term * coefficient, in elements or positions."""
+
+    constant: Dim = 0
+    terms: tuple[tuple[Var | Scalar, Dim], ...] = ()
+
+    def __add__(self, other: Affine | Dim) -> Affine:
+        if not isinstance(other, Affine):
+            return Affine(self.constant + other, self.terms)
+        coefficients: dict[Any, Dim] = dict(self.terms)
+        for term, coefficient in other.terms:
+            coefficients[term] = coefficients.get(term, 0) + coefficient
+        return Affine(self.constant + other.constant, tuple((t, c) for t, c in coefficients.items() if c != 0))
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Dim) -> Affine:
+        if factor == 0:
+            return Affine()
+        return Affine(self.constant * factor, tuple((term, c * factor) for term, c in self.terms))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Affine:
+        return self * -1
+
+    def __sub__(self, other: Affine | Dim) -> Affine:
+        return self + -other
+
+    def __rsub__(self, other: Dim) -> Affine:
+        return -self + other
+
+    def coefficient(self, term: Var | Scalar) -> Dim:
+        return dict(self.terms).get(term, 0)
+
+    def __str__(self) -> str:
+        parts = [f"{name(term)}*{c}" if c != 1 else name(term) for term, c in self.terms]
+        if self.constant != 0 or not parts:
+            parts.append(str(self.constant))
+        return " + ".join(parts)
+
+
+def name(term: Var | Scalar) -> str:
+    return term.name if isinstance(term, (Var, Temp)) else f"({show(term)})"
+
+
+def affine(value: Affine | Var | Scalar | Dim) -> Affine:
+    """Anything that can be an index, as an Affine."""
+    if isinstance(value, Affine):
+        return value
+    if isinstance(value, (Var, Scalar)):
+        return Affine(0, ((value, 1),))
+    return Affine(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Const(Scalar):
+    value: float | int | bool
+
+
+@dataclass(frozen=True, eq=False)
+class Load(Scalar):
+    """An element of a buffer; with a guard, memory is touched only where it holds, elsewhere `otherwise`."""
+
+    buffer: Buffer
+    at: Affine
+    guard: Scalar | None = None
+    otherwise: Scalar | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Call(Scalar):
+    """An elementwise primitive of vecmath; `args` have one dtype."""
+
+    op: str
+    args: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Cast(Scalar):
+    value: Scalar
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Scalar):
+    condition: Scalar
+    yes: Scalar
+    no: Scalar
+
+
+@dataclass(frozen=True, eq=False)
+class Position(Scalar):
+    """An index expression as a number."""
+
+    index: Affine
+
+
+@dataclass(frozen=True, eq=False)
+class Temp(Scalar):
+    """The result of a fold or of a contraction, readable after its loop."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    temp: Temp
+    combine: str
+    identity: float | int | bool
+    value: Scalar
+
+
+@dataclass(frozen=True, eq=False)
+class For:
+    var: Var
+    body: tuple[Stmt, ...]
+    vector: bool = False
+    folds: tuple[Fold, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    buffer: Buffer
+    at: Affine
+    value: Scalar
+    add: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class KAxis:
+    """One summed axis: its extent and the step of each operand along it."""
+
+    extent: Dim
+    a_stride: Dim
+    b_stride: Dim
+
+
+@dataclass(frozen=True, eq=False)
+class Contract:
+    """temp = sum over k of a[a_at + row*a_row_stride + ..] * b[b_at + column*b_column_stride + ..], then the epilogue.
+
+    The epilogue's stores run once for every (row, column); `workspace` holds packed panels of b.
+    """
+
+    a: Buffer
+    b: Buffer
+    a_at: Affine
+    b_at: Affine
+    row: Var
+    column: Var
+    k: tuple[KAxis, ...]
+    a_row_stride: Dim
+    b_column_stride: Dim
+    temp: Temp
+    epilogue: tuple[Store, ...]
+    workspace: Buffer | None = None
+
+
+Stmt = Union[For, Store, Contract]
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """One native function over buffers; `comment` says in words what it computes."""
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    body: tuple[Stmt, ...]
+    comment: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        return "\n".join(print_kernel(self))
+
+
+def operands(scalar: Scalar) -> tuple[Scalar, ...]:
+    """The scalars that a scalar is computed from, those inside index expressions included."""
+    match scalar:
+        case Load(_, _, at, guard, otherwise):
+            return tuple(x for x in (*_scalars(at), guard, otherwise) if x is not None)
+        case Call(_, _, args):
+            return args
+        case Cast(_, value):
+            return (value,)
+        case Select(_, condition, yes, no):
+            return condition, yes, no
+        case Position(_, index):
+            return _scalars(index)
+    return ()
+
+
+def _scalars(index: Affine) -> tuple[Scalar, ...]:
+    return tuple(term for term, _ in index.terms if isinstance(term, Scalar))
+
+
+def indices(scalar: Scalar) -> tuple[Affine, ...]:
+    """The index expressions that stand in one scalar itself."""
+    match scalar:
+        case Load(_, _, at):
+            return (at,)
+        case Position(_, index):
+            return (index,)
+    return ()
+
+
+def scalars_of(stmts: tuple[Stmt, ...]) -> Iterator[Scalar]:
+    """The scalars that stand in statements, nested ones included; not what they are computed from."""
+    for stmt in stmts:
+        match stmt:
+            case For(_, body, _, folds):
+                yield from scalars_of(body)
+                yield from (fold.value for fold in folds)
+            case Store(_, at, value):
+                yield from _scalars(at)
+                yield value
+            case Contract():
+                yield from scalars_of(stmt.epilogue)
+
+
+def closure(scalars: Iterator[Scalar] | tuple[Scalar, ...]) -> list[Scalar]:
+    """Every scalar that the given ones depend on, operands first, each once; iterative."""
+    order: list[Scalar] = []
+    seen: dict[Scalar, None] = {}
+    for root in scalars:
+        if root in seen:
+            continue
+        seen[root] = None
+        stack = [(root, iter(operands(root)))]
+        while stack:
+            scalar, rest = stack[-1]
+            for x in rest:
+                if x not in seen:
+                    seen[x] = None
+                    stack.append((x, iter(operands(x))))
+                    break
+            else:
+                stack.pop()
+                order.append(scalar)
+    return order
+
+
+# ---- printer ---------------------------------------------------------------------------------------------------------
+
+
+def show(scalar: Scalar, names: dict[Scalar, str] | None = None) -> str:
+    """One scalar as text; operands that have a name are shown by it."""
+    names = names or {}
+
+    def sub(x: Scalar) -> str:
+        return names.get(x) or show(x, names)
+
+    match scalar:
+        case Const(dtype, value):
+            return str(value) if dtype != BOOL else str(bool(value)).lower()
+        case Load(_, buffer, at, guard):
+            return f"{buffer.name}[{at}]" + (f" if {sub(guard)}" if guard is not None else "")
+        case Call(_, op, args):
+            return f"{op}({', '.join(map(sub, args))})"
+        case Cast(dtype, value):
+            return f"{dtype}({sub(value)})"
+        case Select(_, condition, yes, no):
+            return f"select({sub(condition)}, {sub(yes)}, {sub(no)})"
+        case Position(_, index):
+            return f"({index})"
+        case Temp(_, label):
+            return label
+    raise TypeError(type(scalar).__name__)
+
+
+def print_kernel(kernel: Kernel) -> list[str]:
+    """The kernel as lines of text; every shared scalar is named once."""
+    buffers = ", ".join(
+        f"{b.role} {b.name}: {b.dtype}" + (f"[{', '.join(map(str, b.shape))}]" if b.shape else "")
+        for b in kernel.buffers
+    )
+    head = [f"# {kernel.comment}"] if kernel.comment else []
+    return [*head, f"kernel {kernel.name}({buffers}):", *_print_block(kernel.body, "  ", {})]
+
+
+def _print_block(stmts: tuple[Stmt, ...], pad: str, names: dict[Scalar, str]) -> list[str]:
+    lines: list[str] = []
+    for stmt in stmts:
+        match stmt:
+            case For(var, body, vector, folds):
+                lines.append(f"{pad}for {var.name} in {var.extent}{' by vector' if vector else ''}:")
+                inner = dict(names)
+                lines += _print_block(body, pad + "  ", inner)
+                for fold in folds:
+                    lines += _name_shared((fold.value,), pad + "  ", inner)
+                    value = inner.get(fold.value) or show(fold.value, inner)
+                    lines.append(f"{pad}  {fold.temp.name} = {fold.combine}({fold.temp.name}, {value})")
+            case Store(buffer, at, value, add):
+                lines += _name_shared((value,), pad, names)
+                text = names.get(value) or show(value, names)
+                lines.append(f"{pad}{buffer.name}[{at}] {'+=' if add else '='} {text}")
+            case Contract():
+                ks = " x ".join(str(k.extent) for k in stmt.k)
+                lines.append(
+                    f"{pad}contract {stmt.row.name} in {stmt.row.extent}, {stmt.column.name} in {stmt.column.extent}"
+                    f" over {ks}: {stmt.temp.name} = sum {stmt.a.name} * {stmt.b.name}"
+                )
+                lines += _print_block(stmt.epilogue, pad + "  ", dict(names))
+    return lines
+
+
+def _name_shared(roots: tuple[Scalar, ...], pad: str, names: dict[Scalar, str]) -> list[str]:
+    """Lines that name what is used more than once below the roots, so that the text stays as small as the DAG."""
+    order = closure(roots)
+    uses: dict[Scalar, int] = {}
+    for scalar in order:
+        for x in operands(scalar):
+            uses[x] = uses.get(x, 0) + 1
+    lines = []
+    depth: dict[Scalar, int] = {}
+    for scalar in order:
+        depth[scalar] = 1 + max((0 if x in names else depth.get(x, 0) for x in operands(scalar)), default=0)
+        plain = isinstance(scalar, (Const, Temp))
+        if scalar not in names and not plain and (uses.get(scalar, 0) > 1 or depth[scalar] > 6):
+            text = show(scalar, names)
+            names[scalar] = f"%{len(names)}"
+            lines.append(f"{pad}{names[scalar]} = {text}")
+    return lines
+
+
+# ---- verifier --------------------------------------------------------------------------------------------------------
+
+
+class KernelError(Exception):
+    """A kernel breaks an invariant: a bug of graphc."""
+
+
+def verify_kernel(kernel: Kernel) -> None:
+    """Every buffer is declared, every variable and temp is in scope, one vector loop a path, dtypes agree."""
+    declared = dict.fromkeys(kernel.buffers)
+    _verify_block(kernel.body, declared, {}, False)
+
+
+def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: dict[Any, None], vector: bool) -> None:
+    def check(scalars: Iterator[Scalar] | tuple[Scalar, ...], at: tuple[Affine, ...], scope: dict[Any, None]) -> None:
+        order = closure(scalars)
+        for index in (*at, *(i for s in order for i in indices(s))):
+            for term, _ in index.terms:
+                _require(not isinstance(term, Var) or term in scope, f"variable {name(term)} is out of scope")
+        for s in order:
+            _require(not isinstance(s, Load) or s.buffer in buffers, f"{show(s)}: buffer is not declared")
+            _require(not isinstance(s, Temp) or s in scope, f"temp {show(s)} is read before it is computed")
+
+    scope = dict(scope)
+    for stmt in stmts:
+        match stmt:
+            case For(var, body, is_vector, folds):
+                _require(not (vector and is_vector), f"vector loop {var.name} inside a vector loop")
+                inner = {**scope, var: None}
+                _verify_block(body, buffers, inner, vector or is_vector)
+                inner.update({f.temp: None for s in body if isinstance(s, For) for f in s.folds})
+                check(tuple(f.value for f in folds), (), inner)
+                _require(all(f.temp.dtype == f.value.dtype for f in folds), "a fold changes the dtype")
+                scope.update({fold.temp: None for fold in folds})
+            case Store(buffer, at, value):
+                _require(buffer in buffers, f"buffer {buffer.name} is not declared")
+                _require(buffer.dtype == value.dtype, f"{value.dtype} stored into {buffer.name}: {buffer.dtype}")
+                check((*_scalars(at), value), (at,), scope)
+            case Contract():
+                _require(stmt.a in buffers and stmt.b in buffers, "operands of the contraction are not declared")
+                inner = {**scope, stmt.row: None, stmt.column: None, stmt.temp: None}
+                check((), (stmt.a_at, stmt.b_at), scope)
+                _verify_block(stmt.epilogue, buffers, inner, True)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise KernelError(message)

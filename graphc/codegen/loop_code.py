@@ -1,0 +1,302 @@
+"""Kernels to LLVM functions: loops, vector loops with a masked rest, folds, and contractions with their epilogue.
+
+A kernel's function takes the address of each buffer and the value of each run-time size it depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphc.codegen import contraction, primitives
+from graphc.codegen.kernel import (
+    Affine,
+    Call,
+    Contract,
+    Fold,
+    For,
+    Kernel,
+    Load,
+    Scalar,
+    Stmt,
+    Store,
+    Var,
+    closure,
+    indices,
+    scalars_of,
+)
+from graphc.codegen.llvm import Function, Index, Module, Value, const, lanes, vector
+from graphc.codegen.primitives import llvm_type
+from graphc.codegen.scalar_code import ScalarCode
+from graphc.codegen.target import Target
+from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
+from graphc.ir.types import F64
+
+HEAVY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
+WIDE = 4  # vectors that a light fold keeps in flight: one addition waits for the one before
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel's function and what it must be called with, after the buffers: the values of these sizes."""
+
+    function: str
+    sizes: tuple[Symbol, ...]
+
+
+def emit_kernel(kernel: Kernel, module: Module) -> Compiled:
+    """Adds the kernel's function to the module; an equal one is shared."""
+    sizes = tuple(dict.fromkeys(s for d in _dims(kernel) for s in symbols(d)))
+    buffers = {b: f"b{i}" for i, b in enumerate(kernel.buffers)}
+    params = [*(("ptr", name) for name in buffers.values()), *(("i64", f"n{i}") for i in range(len(sizes)))]
+    f = Function(module, "kernel", params)
+    values = {s.name: f[f"n{i}"] for i, s in enumerate(sizes)}
+    code = ScalarCode(f, {b: f[name] for b, name in buffers.items()}, values, width_of(kernel, module))
+    for dim in _dims(kernel):
+        code.dim(dim)
+    _Statements(code, module).block(kernel.body)
+    f.ret()
+    return Compiled(module.add(f), sizes)
+
+
+def _dims(kernel: Kernel) -> list[Dim]:
+    """Every dimension that the kernel's code needs, in a fixed order."""
+    found: dict[Dim, None] = {}
+
+    def note(*affines: Affine) -> None:
+        for at in affines:
+            found.update(dict.fromkeys([at.constant, *(c for _, c in at.terms)]))
+
+    def walk(stmts: Sequence[Stmt]) -> None:
+        for stmt in stmts:
+            match stmt:
+                case For(var, body):
+                    found[var.extent] = None
+                    walk(body)
+                case Store(_, at):
+                    note(at)
+                case Contract():
+                    ks = [d for k in stmt.k for d in (k.extent, k.a_stride, k.b_stride)]
+                    extents = [stmt.row.extent, stmt.column.extent, stmt.a_row_stride, stmt.b_column_stride]
+                    found.update(dict.fromkeys([*extents, *ks]))
+                    note(stmt.a_at, stmt.b_at)
+                    walk(stmt.epilogue)
+
+    walk(kernel.body)
+    for scalar in closure(tuple(scalars_of(kernel.body))):
+        note(*indices(scalar))
+    return [d for d in found if not isinstance(d, int)]
+
+
+def width_of(kernel: Kernel, module: Module) -> int:
+    """Lanes of the kernel's vector loops: a vector register, or several where a light fold would wait for itself."""
+    every = closure(tuple(scalars_of(kernel.body)))
+    doubles = any(s.dtype == F64 for s in every)
+    lanes = module.target.vector_bytes // (8 if doubles else 4)
+    folds, extent = _vector_folds(kernel.body, False)
+    heavy = any(isinstance(s, Call) and s.op in HEAVY for s in every) or any(_steps(s) for s in every)
+    if not folds or folds > 2 or heavy or (isinstance(extent, int) and extent < lanes * WIDE):
+        return lanes
+    return lanes * WIDE
+
+
+def _steps(scalar: Scalar) -> bool:
+    return isinstance(scalar, Load) and any(isinstance(t, Scalar) for t, _ in scalar.at.terms)
+
+
+def _vector_folds(stmts: Sequence[Stmt], inside: bool) -> tuple[int, Dim]:
+    """(the most folds of one loop that are vectors, the extent of the vector loop)."""
+    most, extent = 0, 0
+    for stmt in stmts:
+        if isinstance(stmt, For):
+            within = inside or stmt.vector
+            count, deeper = _vector_folds(stmt.body, within)
+            most = max(most, count, len(stmt.folds) if within else 0)
+            extent = stmt.var.extent if stmt.vector else deeper or extent
+    return most, extent
+
+
+class _Statements:
+    def __init__(self, code: ScalarCode, module: Module) -> None:
+        self.code, self.module, self.f = code, module, code.f
+        self.in_vector = False
+
+    def block(self, stmts: Sequence[Stmt]) -> None:
+        stores: list[Store] = []
+        for stmt in stmts:
+            if isinstance(stmt, Store):
+                stores.append(stmt)
+            elif isinstance(stmt, Contract):
+                emit_contract(stmt, self.code, self.module)
+            elif stmt.vector:
+                self.vector_loop(stmt)
+            else:
+                self.loop(stmt)
+        self.code.store_all(stores)
+
+    def _enter(self, stmt: For) -> None:
+        """Moves out of the loop what does not change in it."""
+        if bounds(stmt.var.extent)[0] >= 1:
+            self.code.hoist([*scalars_of((stmt,))], [s.at for s in _stores_in(stmt.body)])
+
+    def loop(self, stmt: For) -> None:
+        code, extent = self.code, self.code.dim(stmt.var.extent)
+        self._enter(stmt)
+        initial = [self._identity(fold) for fold in stmt.folds]
+        may_be_empty = bounds(stmt.var.extent)[0] < 1
+        with self.f.loop(0, extent, carried=initial, may_be_empty=may_be_empty) as loop:
+            with code.scope(stmt.var, loop.index, False):
+                self.block(stmt.body)
+                loop.next = [self._folded(fold, old) for fold, old in zip(stmt.folds, loop.values, strict=True)]
+        for fold, value in zip(stmt.folds, loop.results, strict=True):
+            code.define(fold.temp, value)
+
+    def _identity(self, fold: Fold) -> Value:
+        """The neutral element; a vector if what is folded differs between lanes of an enclosing vector loop."""
+        kind = llvm_type(fold.temp.dtype)
+        width = self.code.width if self.in_vector else 1
+        return const(vector(kind, width), fold.identity)
+
+    def _folded(self, fold: Fold, old: Value) -> Value:
+        value = self.code.wide(fold.value) if lanes(old.type) > 1 else self.code.value(fold.value)
+        return primitives.call(self.f, fold.combine, fold.temp.dtype, [old, value])
+
+    def vector_loop(self, stmt: For) -> None:
+        """Full vectors, then one masked vector for the rest; folds are folded over the lanes at the end."""
+        code, f, width = self.code, self.f, self.code.width
+        extent = code.dim(stmt.var.extent)
+        self._enter(stmt)
+        full: Index
+        if isinstance(extent, int):
+            full, rest = extent // width * width, extent % width
+        else:
+            full = f.and_(extent, -width)
+            rest = f.sub(extent, full)
+        values = [const(vector(llvm_type(x.temp.dtype), width), x.identity) for x in stmt.folds]
+        if full != 0:
+            with f.loop(0, full, width, carried=values, may_be_empty=not isinstance(full, int)) as loop:
+                loop.next = self._vector(stmt, loop.index, loop.values)
+            values = loop.results
+        if isinstance(rest, Value):
+            with f.when(f.icmp("ne", rest, 0), values) as part:
+                part.next = self._masked(stmt, full, rest, values)
+            values = part.results
+        elif rest:
+            values = self._masked(stmt, full, rest, values)
+        for fold, value in zip(stmt.folds, values, strict=True):
+            code.define(fold.temp, f.reduce(_LANE_FOLDS[fold.combine], value))
+
+    def _masked(self, stmt: For, index: Index, rest: Index, values: list[Value]) -> list[Value]:
+        code, f = self.code, self.f
+        code.mask = f.tail_mask(rest, code.width)
+        results = self._vector(stmt, f.const("i64", index) if isinstance(index, int) else index, values)
+        results = [f.select(code.mask, new, old) for new, old in zip(results, values, strict=True)]
+        code.mask = None
+        return results
+
+    def _vector(self, stmt: For, index: Value, values: list[Value]) -> list[Value]:
+        self.in_vector = True
+        with self.code.scope(stmt.var, index, True):
+            self.block(stmt.body)
+            results = [self._folded(fold, old) for fold, old in zip(stmt.folds, values, strict=True)]
+        self.in_vector = False
+        return results
+
+
+_LANE_FOLDS = {"add": "add", "mul": "mul", "min": "min", "max": "max", "and": "and", "or": "or"}
+
+
+def _stores_in(stmts: Sequence[Stmt]) -> list[Store]:
+    found: list[Store] = []
+    for stmt in stmts:
+        if isinstance(stmt, For):
+            found += _stores_in(stmt.body)
+        elif isinstance(stmt, Store):
+            found.append(stmt)
+    return found
+
+
+# ---- contractions ----------------------------------------------------------------------------------------------------
+
+
+def emit_contract(stmt: Contract, code: ScalarCode, module: Module) -> None:
+    """Calls the contraction's function, which runs the epilogue on each finished register tile."""
+    f = code.f
+    spec, names = _contraction_spec(stmt, code)
+    buffers = list(code.pointers)
+    outer = [v for v in code.places if isinstance(v, Var)]
+    name = contraction.emit(spec, module, module.target)
+    workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else code.pointers[buffers[0]]
+    arguments = [code.pointers[b] for b in buffers] + [code.sizes[n] for n in code.sizes]
+    arguments += [code.places[v][0] for v in outer] + [_value(code.dim(d)) for d in names]
+    f.call(name, "void", code.address(stmt.a, stmt.a_at), code.address(stmt.b, stmt.b_at), workspace, *arguments)
+
+
+class _Names:
+    """Names of sizes known only at the call: parameters of the contraction's function."""
+
+    def __init__(self) -> None:
+        self.named: dict[Dim, str] = {}
+
+    def __call__(self, dim: Dim) -> contraction.Extent:
+        return dim if isinstance(dim, int) else self.named.setdefault(dim, f"d{len(self.named)}")
+
+
+def _skeleton(
+    stmt: Contract, params: Sequence[tuple[str, str]], epilogue: contraction.Epilogue
+) -> tuple[contraction.Contraction, list[Dim]]:
+    """The skeleton's description of a contraction, and the sizes that are its last parameters."""
+    extent = _Names()
+    k = tuple(contraction.KAxis(extent(x.extent), extent(x.a_stride), extent(x.b_stride)) for x in stmt.k)
+    m, n = extent(stmt.row.extent), extent(stmt.column.extent)
+    a_row, b_column = extent(stmt.a_row_stride), extent(stmt.b_column_stride)
+    every = (*params, *(("i64", x) for x in extent.named.values()))
+    kind = llvm_type(stmt.temp.dtype)
+    spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue)
+    return spec, list(extent.named)
+
+
+def workspace_elements(stmt: Contract, target: Target) -> Dim:
+    """Elements of the workspace that a contraction packs its operand into; 0 for none."""
+    spec, named = _skeleton(stmt, (), lambda f, given, tile: None)
+    by_name = {f"d{i}": dim for i, dim in enumerate(named)}
+    total: Dim = 0
+    for factor, names in contraction.workspace_elements(spec, target).terms:
+        total = total + product(by_name[x] for x in names) * factor
+    return total
+
+
+def _contraction_spec(stmt: Contract, code: ScalarCode) -> tuple[contraction.Contraction, list[Dim]]:
+    """The contraction with its epilogue; all the kernel's buffers and sizes are handed on to it."""
+    buffers = {b: f"b{i}" for i, b in enumerate(code.pointers)}
+    sizes = {s: f"n{i}" for i, s in enumerate(code.sizes)}
+    outer = {v: f"v{i}" for i, v in enumerate(x for x in code.places if isinstance(x, Var))}
+    params = [("ptr", x) for x in buffers.values()]
+    params += [("i64", x) for x in (*sizes.values(), *outer.values())]
+
+    def epilogue(f: Function, given: Mapping[str, Value], tile: contraction.Tile) -> None:
+        pointers = {b: given[x] for b, x in buffers.items()}
+        inner = ScalarCode(f, pointers, {s: given[x] for s, x in sizes.items()}, lanes(tile.accumulators[0][0].type))
+        inner.places.update({v: (given[x], 0, False) for v, x in outer.items()})
+        _store_tile(stmt, inner, tile)
+
+    return _skeleton(stmt, params, epilogue)
+
+
+def _store_tile(stmt: Contract, code: ScalarCode, tile: contraction.Tile) -> None:
+    """The epilogue's stores for every vector of a register tile; what a column shares is computed once."""
+    scalars, at = [*scalars_of(stmt.epilogue)], [s.at for s in stmt.epilogue]
+    code.hoist(scalars, at)
+    for j, (column, mask) in enumerate(tile.columns):
+        code.mask = mask
+        with code.scope(stmt.column, column, True):
+            code.hoist(scalars, at)
+            for i, row in enumerate(tile.rows):
+                with code.scope(stmt.row, row, False):
+                    code.define(stmt.temp, tile.accumulators[i][j])
+                    code.store_all(stmt.epilogue)
+    code.mask = None
+
+
+def _value(index: Index) -> Value:
+    return const("i64", index) if isinstance(index, int) else index

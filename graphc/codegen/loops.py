@@ -1,0 +1,252 @@
+"""From a group of pointwise and reduction nodes to a loop nest.
+
+All reductions of a group fold the same axes of one shape, so that the group is one nest: loops over the kept axes,
+inside them one sweep over the folded axes for each stage of reductions, then a last sweep that stores what has the
+full shape.  A softmax has three sweeps over a row.  Neighbouring axes that every access steps through as one long
+axis are merged.  The last axis runs by vector: over a folded one the vector is folded at the end of the sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graphc.codegen.kernel import (
+    Affine,
+    Buffer,
+    Fold,
+    For,
+    Load,
+    Scalar,
+    Stmt,
+    Store,
+    Temp,
+    Var,
+    affine,
+    closure,
+    indices,
+    scalars_of,
+)
+from graphc.codegen.scalars import Pull, linear, merges
+from graphc.ir.dims import Dim, product
+from graphc.ir.node import Node
+from graphc.ops.op import Reduction
+
+EXPENSIVE = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "div", "sqrt"})
+
+
+@dataclass(frozen=True)
+class Space:
+    """The iteration space of a group: the full shape, and which of its axes are folded."""
+
+    shape: tuple[Dim, ...]
+    folded: tuple[int, ...]
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        return tuple(axis for axis in range(len(self.shape)) if axis not in self.folded)
+
+    @property
+    def kept_shape(self) -> tuple[Dim, ...]:
+        return tuple(self.shape[axis] for axis in self.kept)
+
+
+def space_of(outputs: list[Node], inputs: Mapping[Node, Buffer]) -> Space:
+    """The iteration space of the nodes between `inputs` and `outputs`."""
+    for node in inner_nodes(outputs, inputs):
+        if isinstance(node.definition, Reduction):
+            return Space(node.inputs[0].shape, tuple(node.attr("axes")))
+    return Space(outputs[0].shape, ())
+
+
+def build(outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> tuple[tuple[Stmt, ...], list[Buffer]]:
+    """(statements, scratch buffers) that compute the output nodes from the input ones."""
+    space = space_of(list(outputs), inputs)
+    draft = _Nest(space, outputs, inputs, [(axis,) for axis in range(len(space.shape))])
+    runs = draft.mergeable_runs()
+    nest = draft if len(runs) == len(space.shape) else _Nest(space, outputs, inputs, runs)
+    return nest.stmts, nest.scratch
+
+
+def inner_nodes(outputs: list[Node], inputs: Mapping[Node, Buffer]) -> list[Node]:
+    """The nodes to compute, in order; what lies behind the inputs is not among them."""
+    order: list[Node] = []
+    placed: dict[Node, None] = {}
+    for root in outputs:
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if node in placed or node in inputs:
+                stack.pop()
+                continue
+            waiting = [x for x in node.inputs if x not in placed and x not in inputs]
+            if waiting:
+                stack.extend(reversed(waiting))
+                continue
+            stack.pop()
+            placed[node] = None
+            order.append(node)
+    return order
+
+
+class _Nest:
+    """One way to build the nest: `runs` says which axes are merged into one loop."""
+
+    def __init__(
+        self,
+        space: Space,
+        outputs: Mapping[Node, Buffer],
+        inputs: Mapping[Node, Buffer],
+        runs: list[tuple[int, ...]],
+    ) -> None:
+        self.space, self.outputs = space, outputs
+        self.pull = Pull(inputs)
+        self.inner = inner_nodes(list(outputs), inputs)
+        self.scratch: list[Buffer] = []
+        self.index: list[Affine] = [Affine()] * len(space.shape)
+        self.vars: list[tuple[Var, bool]] = []  # (variable, folded)
+        for run in runs:
+            var = Var("ijklmnpq"[len(self.vars) % 8], product(space.shape[axis] for axis in run))
+            self.vars.append((var, run[0] in space.folded))
+            self.index[run[-1]] = affine(var)
+        self.runs = runs
+        self.full = tuple(self.index)
+        self.row = tuple(self.index[axis] for axis in space.kept)
+        self.stmts = self._nest()
+
+    def mergeable_runs(self) -> list[tuple[int, ...]]:
+        """Runs of neighbouring axes, all kept or all folded, that every index steps through as one axis."""
+        every = closure(tuple(scalars_of(self.stmts)))
+        at = [i for s in every for i in indices(s)] + [s.at for s in _stores(self.stmts)]
+        runs: list[tuple[int, ...]] = []
+        for axis, (var, folded) in enumerate(self.vars):
+            if runs and self.vars[axis - 1][1] == folded and merges(at, self.vars[axis - 1][0], var):
+                runs[-1] = (*runs[-1], axis)
+            else:
+                runs.append((axis,))
+        return runs
+
+    def _nest(self) -> tuple[Stmt, ...]:
+        stages = self._stages()
+        last = max(stages.values(), default=0)
+        full = [n for n in self.outputs if n.shape == self.space.shape]
+        kept = [n for n in self.outputs if n.shape != self.space.shape]
+        spilled: dict[Node, Buffer] = {}
+        body: list[Stmt] = []
+        for stage in range(last + 1):
+            folds = [n for n in self.inner if isinstance(n.definition, Reduction) and stages[n] == stage]
+            if folds:
+                later = [n for n in self.inner if isinstance(n.definition, Reduction) and stages[n] > stage] + full
+                stores = self._spill([n.inputs[0] for n in folds], later, spilled)
+                body.append(self._sweep([self._fold(n) for n in folds], stores))
+                for node, buffer in spilled.items():
+                    at = linear(buffer, tuple(affine(v) for v, folded in self.vars if folded))
+                    self.pull.give(node, self.full, Load(node.dtype, buffer, at))
+        stores = [Store(self.outputs[n], linear(self.outputs[n], self.full), self._value(n, self.full)) for n in full]
+        if self.space.folded and full:
+            body.append(self._sweep([], stores))
+        else:
+            body += stores
+        body += [Store(self.outputs[n], linear(self.outputs[n], self.row), self._value(n, self.row)) for n in kept]
+        for position, (var, folded) in reversed(list(enumerate(self.vars))):
+            if not folded:
+                body = [For(var, tuple(body), vector=position == len(self.vars) - 1)]
+        return tuple(body)
+
+    def _stages(self) -> dict[Node, int]:
+        """node -> the number of sweeps that must be over before it can be computed."""
+        stages: dict[Node, int] = {}
+        for node in self.inner:
+            stages[node] = max(
+                (stages[x] + isinstance(x.definition, Reduction) for x in node.inputs if x in stages), default=0
+            )
+        return stages
+
+    def _value(self, node: Node, at: tuple[Affine, ...]) -> Scalar:
+        """The node's scalar; operands of the same level are made first, so that a long chain needs no recursion."""
+        todo: list[Node] = []
+        seen: dict[Node, None] = {node: None}
+        stack = [node]
+        while stack:
+            todo.append(current := stack.pop())
+            if current in self.pull.buffers or isinstance(current.definition, Reduction):
+                continue
+            for x in current.inputs:
+                if x not in seen and x.shape == node.shape:
+                    seen[x] = None
+                    stack.append(x)
+        reachable = dict.fromkeys(todo)
+        for x in self.inner:
+            if x in reachable and _is_elementwise(x):
+                self.pull.read(x, at)
+        return self.pull.read(node, at)
+
+    def _fold(self, node: Node) -> Fold:
+        definition = node.definition
+        temp = Temp(node.dtype, f"t{len(self.pull.values)}")
+        value = self._value(node.inputs[0], self.full)
+        self.pull.give(node, self.row, temp)
+        return Fold(temp, definition.combine, definition.identity(node.dtype), value)
+
+    def _sweep(self, folds: list[Fold], stores: list[Stmt]) -> Stmt:
+        """Loops over the folded axes; a fold over several axes folds the inner loop's result further out."""
+        body = tuple(stores)
+        swept = [(position, var) for position, (var, folded) in enumerate(self.vars) if folded]
+        loop: For | None = None
+        for depth, (position, var) in enumerate(reversed(swept)):
+            outermost = depth == len(swept) - 1
+            targets = [f.temp if outermost else Temp(f.temp.dtype, f"{f.temp.name}.{depth}") for f in folds]
+            now = tuple(Fold(t, f.combine, f.identity, f.value) for t, f in zip(targets, folds, strict=True))
+            folds = [Fold(f.temp, f.combine, f.identity, t) for t, f in zip(targets, folds, strict=True)]
+            loop = For(var, body, vector=position == len(self.vars) - 1, folds=now)
+            body = (loop,)
+        assert loop is not None, "a sweep needs a folded axis"
+        return loop
+
+    def _spill(self, now: list[Node], later: list[Node], spilled: dict[Node, Buffer]) -> list[Stmt]:
+        """Stores that keep expensive values of this sweep in a scratch row for later sweeps."""
+        if len(self.space.shape) - 1 not in self.space.folded:
+            return []  # a row of vectors: recomputing is cheaper than a scratch strip
+        here, wanted = self._needs(now, spilled), self._needs(later, spilled)
+        stores: list[Stmt] = []
+        shape = tuple(var.extent for var, folded in self.vars if folded)
+        at = tuple(affine(var) for var, folded in self.vars if folded)
+        for node in here:
+            if node in wanted and node.op in EXPENSIVE and node.shape == self.space.shape:
+                buffer = Buffer(f"scratch{len(self.scratch)}", node.dtype, shape, "scratch")
+                self.scratch.append(buffer)
+                stores.append(Store(buffer, linear(buffer, at), self._value(node, self.full)))
+                spilled[node] = buffer
+        return stores
+
+    def _needs(self, roots: list[Node], spilled: dict[Node, Buffer]) -> dict[Node, None]:
+        """What a sweep would compute for these roots: full-shape nodes, not through what is spilled or folded."""
+        needed: dict[Node, None] = {}
+        stack = [r.inputs[0] if isinstance(r.definition, Reduction) else r for r in roots]
+        while stack:
+            node = stack.pop()
+            if node in needed or node in spilled or node in self.pull.buffers or node.shape != self.space.shape:
+                continue
+            needed[node] = None
+            stack.extend(node.inputs)
+        return {n: None for n in self.inner if n in needed}
+
+
+def _is_elementwise(node: Node) -> bool:
+    return all(x.shape == node.shape for x in node.inputs) and bool(node.inputs) and node.op not in _MOVES
+
+
+_MOVES = frozenset({"transpose", "reverse", "slice", "pad", "concat", "gather", "broadcast", "reshape"})
+
+
+def _stores(stmts: tuple[Stmt, ...]) -> list[Store]:
+    found: list[Store] = []
+    for stmt in stmts:
+        if isinstance(stmt, For):
+            found += _stores(stmt.body)
+        elif isinstance(stmt, Store):
+            found.append(stmt)
+    return found
+
+
+__all__ = ["Space", "build", "inner_nodes", "space_of"]

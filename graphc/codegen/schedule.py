@@ -1,0 +1,232 @@
+"""The order of an entry's kernels and where every value lives.
+
+Every computed node is a task.  Values live in a leaf's or an output's own buffer, in a constant, or in the arena;
+reshapes and items are other names of a value.  The new value of a leaf is written in place when its kernel reads the
+leaf only at the element it writes, and when all other readers can run before; otherwise it is computed aside and
+copied at the end.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graphc.codegen.kernel import (
+    Affine,
+    Buffer,
+    Contract,
+    For,
+    Kernel,
+    Load,
+    Stmt,
+    Store,
+    closure,
+    scalars_of,
+)
+from graphc.codegen.lower import lower
+from graphc.codegen.target import Target
+from graphc.ir.graph import Graph
+from graphc.ir.node import ConstArray, Node, make
+from graphc.ir.types import TensorType
+
+
+@dataclass(eq=False)
+class Memory:
+    """Where a value lives: `kind` is arena, constant, leaf or output; `name` says which leaf or output."""
+
+    type: TensorType
+    kind: str = "arena"
+    name: str = ""
+    leaf: Node | None = None
+
+
+@dataclass(eq=False)
+class Task:
+    """One kernel with the values its buffers stand for."""
+
+    kernel: Kernel
+    reads: dict[Buffer, Memory]
+    writes: dict[Buffer, Memory]
+
+
+@dataclass(eq=False)
+class Schedule:
+    """Tasks in order, and the memory of every value that is read."""
+
+    graph: Graph
+    target: Target
+    tasks: list[Task] = field(default_factory=list)
+    memory: dict[Node, Memory] = field(default_factory=dict)
+    in_place: dict[Node, Task] = field(default_factory=dict)  # leaf -> the task that overwrites it
+
+
+def is_stored(value: Node) -> bool:
+    """True for values that lie in memory without a task: leaves and array constants."""
+    return value.is_leaf or (value.op == "const" and isinstance(value.attr("value"), ConstArray))
+
+
+def base(value: Node) -> Node:
+    """The value whose memory `value` names: reshapes are free."""
+    while value.op == "reshape":
+        value = value.inputs[0]
+    return value
+
+
+def schedule(graph: Graph, target: Target) -> Schedule:
+    """Tasks for every computed node, in an order in which updates can be written in place."""
+    plan = Schedule(graph, target)
+    for node in [*graph.leaves, *graph.nodes()]:
+        if node.is_leaf:
+            plan.memory[node] = Memory(node.type, "leaf", str(node.attr("name")), node)
+        elif is_stored(node):
+            plan.memory[node] = Memory(node.type, "constant", leaf=node)
+        elif node.op not in ("reshape", "item"):
+            plan.tasks.append(_task(node, plan))
+    _place_outputs(plan)
+    _place_updates(plan)
+    while (stuck := _order(plan)) is not None:
+        _write_aside(plan, stuck)
+    return plan
+
+
+def _task(node: Node, plan: Schedule) -> Task:
+    """The kernel of one node; its results get memory in the arena."""
+    inputs = list(node.inputs)
+    if node.op == "fused":
+        body: Graph = node.attr("body")
+        results, inner = list(body.outputs.values()), list(body.leaves)
+        single = isinstance(node.type, TensorType)
+        values = [node] if single else [make("item", node, index=i) for i in range(len(results))]
+    else:
+        results, values, inner = [node], [node], inputs
+    buffers = {x: Buffer(f"x{i}", x.dtype, x.shape) for i, x in enumerate(dict.fromkeys(inputs))}
+    sources = {leaf: buffers[x] for leaf, x in zip(inner, inputs, strict=True)}
+    targets = {r: Buffer(f"y{i}", r.dtype, r.shape, "out") for i, r in enumerate(results)}
+    kernel = lower(f"k{len(plan.tasks)}", targets, sources, plan.target)
+    for value in values:
+        plan.memory[value] = Memory(value.type)
+    writes = {targets[r]: plan.memory[v] for r, v in zip(results, values, strict=True)}
+    return Task(kernel, {buffer: plan.memory[base(x)] for x, buffer in buffers.items()}, writes)
+
+
+def _copy(plan: Schedule, value: Node, to: Memory, memory: Memory | None = None) -> None:
+    """Adds a task that copies a value."""
+    source, target = Buffer("x0", value.dtype, value.shape), Buffer("y0", value.dtype, value.shape, "out")
+    kernel = lower(f"k{len(plan.tasks)}", {value: target}, {value: source}, plan.target)
+    plan.tasks.append(Task(kernel, {source: memory or plan.memory[base(value)]}, {target: to}))
+
+
+def _place_outputs(plan: Schedule) -> None:
+    """Each output is computed right into its buffer, or copied there when its value has another home."""
+    for name, value in plan.graph.outputs.items():
+        memory = plan.memory[base(value)]
+        if memory.kind == "arena":
+            memory.kind, memory.name = "output", name
+        else:
+            _copy(plan, value, Memory(value.type, "output", name))
+
+
+def _place_updates(plan: Schedule) -> None:
+    """Each new value of a leaf is written over the old one where that is allowed, else copied at the end."""
+    producer = {id(memory): task for task in plan.tasks for memory in task.writes.values()}
+    for leaf, value in plan.graph.updates.items():
+        if value is leaf:
+            continue
+        memory = plan.memory[base(value)]
+        task = producer.get(id(memory))
+        computed = task is not None and value is base(value)
+        if computed and memory.kind == "arena" and _reads_as_it_writes(
+            task, leaf, memory, plan
+        ):
+            memory.kind, memory.name, memory.leaf = "leaf", str(leaf.attr("name")), leaf
+            plan.in_place[leaf] = task
+            continue
+        if is_stored(base(value)):  # it may be overwritten itself: keep it first
+            aside = Memory(value.type)
+            _copy(plan, value, aside)
+            _copy(plan, value, plan.memory[leaf], aside)
+        else:
+            _copy(plan, value, plan.memory[leaf])
+        plan.in_place[leaf] = plan.tasks[-1]
+
+
+def _reads_as_it_writes(task: Task, leaf: Node, memory: Memory, plan: Schedule) -> bool:
+    """Whether the task reads the leaf, if at all, only at the element that it writes in the same turn."""
+    inputs = [b for b, m in task.reads.items() if m is plan.memory[leaf]]
+    output = next(b for b, m in task.writes.items() if m is memory)
+    at = [_key(s.at) for s in _stores(task.kernel.body) if s.buffer is output]
+    if len(at) != 1 or any(isinstance(s, Contract) and {s.a, s.b} & {*inputs} for s in _every(task.kernel.body)):
+        return not inputs
+    loads = [s for s in closure(tuple(scalars_of(task.kernel.body))) if isinstance(s, Load) and s.buffer in inputs]
+    return all(_key(s.at) == at[0] for s in loads)
+
+
+def _key(at: Affine) -> object:
+    return at.constant, dict(at.terms)
+
+
+def _every(stmts: tuple[Stmt, ...]) -> list[Stmt]:
+    found: list[Stmt] = []
+    for stmt in stmts:
+        found.append(stmt)
+        if isinstance(stmt, For):
+            found += _every(stmt.body)
+        elif isinstance(stmt, Contract):
+            found += stmt.epilogue
+    return found
+
+
+def _stores(stmts: tuple[Stmt, ...]) -> list[Store]:
+    return [s for s in _every(stmts) if isinstance(s, Store)]
+
+
+def _order(plan: Schedule) -> Node | None:
+    """Sorts the tasks: after what they read, and the writer of a leaf after all readers of its old value.
+
+    Among ready tasks the first made goes first.  If the writers of leaves block each other, one such leaf is
+    returned and nothing is sorted.
+    """
+    tasks = plan.tasks
+    number = {task: n for n, task in enumerate(tasks)}
+    old = {id(plan.memory[leaf]) for leaf in plan.in_place}
+    producer = {id(m): task for task in tasks for m in task.writes.values() if id(m) not in old}
+    before: dict[Task, dict[Task, None]] = {task: {} for task in tasks}
+    for task in tasks:
+        for memory in task.reads.values():
+            if (source := producer.get(id(memory))) is not None and source is not task:
+                before[task][source] = None
+    for leaf, writer in plan.in_place.items():
+        for task in tasks:
+            if task is not writer and any(m is plan.memory[leaf] for m in task.reads.values()):
+                before[writer][task] = None
+    after: dict[Task, list[Task]] = {task: [] for task in tasks}
+    for task, needs in before.items():
+        for need in needs:
+            after[need].append(task)
+    missing = {task: len(needs) for task, needs in before.items()}
+    ready = [number[task] for task in tasks if not missing[task]]
+    heapq.heapify(ready)
+    order: list[Task] = []
+    while ready:
+        task = tasks[heapq.heappop(ready)]
+        order.append(task)
+        for later in after[task]:
+            missing[later] -= 1
+            if not missing[later]:
+                heapq.heappush(ready, number[later])
+    if len(order) == len(tasks):
+        plan.tasks = order
+        return None
+    placed = dict.fromkeys(order)
+    blocked = (leaf for leaf, task in plan.in_place.items() if task not in placed)
+    return next(leaf for leaf in blocked if plan.memory[leaf] not in plan.in_place[leaf].writes.values())
+
+
+def _write_aside(plan: Schedule, leaf: Node) -> None:
+    """Gives up writing a leaf in place: its new value goes to the arena and is copied at the end."""
+    task = plan.in_place[leaf]
+    memory = next(m for m in task.writes.values() if m.leaf is leaf)
+    memory.kind, memory.name, memory.leaf = "arena", "", None
+    _copy(plan, plan.graph.updates[leaf], plan.memory[leaf], memory)
+    plan.in_place[leaf] = plan.tasks[-1]
