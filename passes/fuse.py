@@ -1,0 +1,172 @@
+"""Fusion: groups of nodes become `fused` nodes, one kernel each.
+
+Three passes share one mechanism: which nodes may join and which groups are legal is in graphc.passes.grouping;
+this file decides what a group stores, and rebuilds the graph.  A pass keeps the groups of its own kind and leaves the
+nodes of the others as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node, leaf, make
+from graphc.ops.op import Pointwise, Reduction
+from graphc.passes.cheap import element_cost
+from graphc.passes.grouping import Group, Grouping, group_nodes, is_free, is_memory
+from graphc.passes.pipeline import graph_pass
+
+RECOMPUTE_COST = 2  # instructions an element: no dearer than the load that they replace
+
+
+@graph_pass("fuse-epilogue")
+def fuse_epilogue(graph: Graph) -> Graph:
+    """Puts what is done to a contraction's result (bias, activation, optimiser) into its kernel."""
+    return _fuse(graph, lambda group: group.kind == "contraction")
+
+
+@graph_pass("fuse-reduction")
+def fuse_reduction(graph: Graph) -> Graph:
+    """Makes reductions over the same axes, and the elementwise ops around them, one kernel."""
+    return _fuse(graph, lambda group: group.kind == "loop" and bool(group.folded))
+
+
+@graph_pass("fuse-elementwise")
+def fuse_elementwise(graph: Graph) -> Graph:
+    """Makes neighbouring elementwise ops of one shape one kernel."""
+    return _fuse(graph, lambda group: group.kind == "loop")
+
+
+def _fuse(graph: Graph, wanted: Callable[[Group], bool]) -> Graph:
+    grouping = group_nodes(graph)
+    stored = _Stored(graph, grouping, wanted)
+    return graph.with_roots(_Rebuild(grouping, wanted, stored).roots(graph.roots))
+
+
+class _Stored:
+    """Which nodes must lie in memory: those read outside of their group, less what is cheaper computed again."""
+
+    def __init__(self, graph: Graph, grouping: Grouping, wanted: Callable[[Group], bool]) -> None:
+        self.grouping, self.wanted = grouping, wanted
+        self.readers: dict[Node, dict[Node, None]] = {}  # node -> who reads it, through index mappings
+        nodes = graph.nodes()
+        for node in nodes:
+            for x in node.inputs:
+                self.readers.setdefault(x, {})[node] = None
+        roots = dict.fromkeys(graph.roots)
+        for node in reversed(nodes):
+            if is_free(node):
+                users = self.readers.get(node, {})
+                for x in node.inputs:
+                    through = self.readers[x]
+                    through.pop(node, None)
+                    through.update(users)
+                    if node in roots:
+                        roots[x] = None
+        self.nodes: dict[Node, None] = {}
+        for node in nodes:
+            group = grouping.group_of.get(node)
+            if group is not None and (node in roots or self._read_outside(node, group)):
+                self.nodes[node] = None
+        self.recomputed: dict[Node, None] = {}
+        for node in nodes:
+            if node in self.nodes and node not in roots and self._is_cheaper_again(node):
+                self.recomputed[node] = None
+                del self.nodes[node]
+
+    def _read_outside(self, node: Node, group: Group) -> bool:
+        return any(self.grouping.group_of.get(r) is not group for r in self.readers.get(node, {}))
+
+    def _is_cheaper_again(self, node: Node) -> bool:
+        """One cheap op on one stored tensor (and scalars): its readers load that tensor instead."""
+        group = self.grouping.group_of[node]
+        if group.kind == "other":
+            return False
+        outside = [r for r in self.readers[node] if self.grouping.group_of.get(r) is not group]
+        if not all(isinstance(r.definition, Pointwise | Reduction) for r in outside):
+            return False
+        if element_cost(node) > RECOMPUTE_COST or isinstance(node.definition, Reduction) or node.shape == ():
+            return False
+        read = dict.fromkeys(x for x in node.inputs if not (is_free(x) and x.op != "broadcast"))
+        large = [x for x in read if x.shape == node.shape and not is_free(x)]
+        rest = [x for x in read if x not in large]
+        settled = all(x.op == "broadcast" and _is_settled(x.inputs[0], self.nodes) for x in rest)
+        return len(large) == 1 and settled and _is_settled(large[0], self.nodes)
+
+
+def _is_settled(node: Node, stored: dict[Node, None]) -> bool:
+    return is_memory(node) or node in stored or (is_free(node) and not node.inputs)
+
+
+class _Rebuild:
+    """The graph with every wanted group as one node."""
+
+    def __init__(self, grouping: Grouping, wanted: Callable[[Group], bool], stored: _Stored) -> None:
+        self.grouping, self.stored = grouping, stored
+        self.new: dict[Node, Node] = {}
+        self.plans: dict[Group, tuple[list[Node], list[Node], list[Node]]] = {}
+        for group in grouping.groups:
+            if wanted(group):
+                plan = self._plan(group)
+                if len(plan[1]) > 1:
+                    self.plans[group] = plan
+
+    def _plan(self, group: Group) -> tuple[list[Node], list[Node], list[Node]]:
+        """(outputs, nodes of the body in order, what the body reads)."""
+        outputs = [n for n in group.members if n in self.stored.nodes]
+        body: dict[Node, None] = {}
+        read: dict[Node, None] = {}
+        stack: list[tuple[Node, bool]] = [(n, False) for n in reversed(outputs)]
+        while stack:
+            node, done = stack.pop()
+            if node in body or node in read:
+                continue
+            if done:
+                body[node] = None
+            elif self._is_inside(node, group):
+                stack.append((node, True))
+                stack.extend((x, False) for x in reversed(node.inputs))
+            else:
+                read[node] = None
+        return outputs, list(body), list(read)
+
+    def _is_inside(self, node: Node, group: Group) -> bool:
+        if self.grouping.group_of.get(node) is group:
+            return True
+        return is_free(node) or node in self.stored.recomputed
+
+    def roots(self, roots: list[Node]) -> list[Node]:
+        """The new nodes for the roots; iterative, since graphs may be deep."""
+        stack = list(reversed(roots))
+        while stack:
+            node = stack[-1]
+            if node in self.new:
+                stack.pop()
+                continue
+            group = self.grouping.group_of.get(node)
+            plan = self.plans.get(group) if group is not None and node in self.stored.nodes else None
+            needs = plan[2] if plan is not None else list(node.inputs)
+            missing = [x for x in needs if x not in self.new]
+            if missing:
+                stack.extend(reversed(missing))
+                continue
+            stack.pop()
+            if plan is None:
+                self.new[node] = make(node.op, *(self.new[x] for x in node.inputs), **node.attrs_dict)
+            else:
+                self._build(plan)
+        return [self.new[root] for root in roots]
+
+    def _build(self, plan: tuple[list[Node], list[Node], list[Node]]) -> None:
+        outputs, body, read = plan
+        inner: dict[Node, Node] = {}
+        leaves = []
+        for i, node in enumerate(read):
+            inner[node] = leaf("input", f"a{i}", node.type)
+            leaves.append(inner[node])
+        for node in body:
+            inner[node] = make(node.op, *(inner[x] for x in node.inputs), **node.attrs_dict)
+        results = {f"r{i}": inner[node] for i, node in enumerate(outputs)}
+        fused = make("fused", *(self.new[x] for x in read), body=Graph("body", tuple(leaves), results))
+        for i, node in enumerate(outputs):
+            self.new[node] = fused if len(outputs) == 1 else make("item", fused, index=i)

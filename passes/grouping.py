@@ -1,0 +1,232 @@
+"""Which nodes share a kernel.
+
+Nodes are visited in order and join a group when the rules allow it; groups keep a linear order in which they can run
+(every group reads only what earlier ones made), so that no join can close a cycle.  A group is a loop nest over one
+shape, possibly folding some of its axes, or a contraction with what is done to its result.  For every edge between
+groups the reason is kept: `explain fusion` shows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphc.ir.dims import Dim
+from graphc.ir.graph import Graph
+from graphc.ir.node import ConstArray, Node
+from graphc.ops.op import Pointwise, Reduction
+
+MOVES = frozenset({"iota", "dim", "broadcast", "transpose", "slice", "reverse"})
+FRESH = frozenset({"pad", "concat", "gather"})
+LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
+
+
+def is_free(node: Node) -> bool:
+    """A splat or an index mapping: part of whatever kernel reads it, never stored for it."""
+    return node.op in MOVES or (node.op == "const" and not isinstance(node.attr("value"), ConstArray))
+
+
+def is_memory(node: Node) -> bool:
+    """In memory before any kernel runs."""
+    return node.is_leaf or (node.op == "const" and not is_free(node))
+
+
+def is_elementwise(node: Node) -> bool:
+    return isinstance(node.definition, Pointwise) and not is_free(node) and node.op not in FRESH and node.op != "const"
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes of one kernel; `place` orders the groups, `readers` are the groups that read from it."""
+
+    kind: str  # loop, contraction, or other (what cannot be joined)
+    shape: tuple[Dim, ...]
+    place: float
+    folded: tuple[int, ...] = ()
+    members: dict[Node, None] = field(default_factory=dict)
+    readers: dict[Group, None] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        return tuple(axis for axis in range(len(self.shape)) if axis not in self.folded)
+
+    @property
+    def kept_shape(self) -> tuple[Dim, ...]:
+        return tuple(self.shape[axis] for axis in self.kept)
+
+
+@dataclass
+class Grouping:
+    """The groups of a graph in an order in which they can run, and why neighbours did not become one."""
+
+    groups: list[Group]
+    group_of: dict[Node, Group]
+    reasons: list[tuple[Node, Node, str]]
+
+
+def group_nodes(graph: Graph) -> Grouping:
+    """Groups every node that computes something."""
+    builder = _Builder()
+    for node in graph.nodes():
+        if not is_free(node) and not is_memory(node):
+            builder.add(node)
+    order = sorted(builder.groups, key=lambda g: g.place)
+    return Grouping(order, builder.group_of, builder.reasons)
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.groups: dict[Group, None] = {}
+        self.group_of: dict[Node, Group] = {}
+        self.reasons: list[tuple[Node, Node, str]] = []
+        self._sources: dict[Node, tuple[Node, ...]] = {}
+        self._places: list[float] = [0.0]
+
+    def sources(self, node: Node) -> tuple[Node, ...]:
+        """What a node reads from memory: itself, or for an index mapping what is below it; leaves not counted."""
+        if is_memory(node):
+            return ()
+        if not is_free(node):
+            return (node,)
+        found = self._sources.get(node)
+        if found is None:
+            found = tuple(dict.fromkeys(s for x in node.inputs for s in self.sources(x)))
+            self._sources[node] = found
+        return found
+
+    def add(self, node: Node) -> None:
+        """Puts the node into the latest group that it reads from, or into a new one right behind it."""
+        read = dict.fromkeys(s for x in node.inputs for s in self.sources(x))
+        groups = dict.fromkeys(self.group_of[s] for s in read)
+        latest = max(groups, key=lambda g: g.place, default=None)
+        if latest is not None:
+            reason = self.obstacle(node, latest)
+            if reason is None:
+                self._join(node, latest, groups)
+                return
+            self.reasons += [(s, node, reason) for s in read if self.group_of[s] is latest][:1]
+        self._new(node, latest, groups)
+
+    def _new(self, node: Node, after: Group | None, groups: dict[Group, None]) -> None:
+        place = self._place_after(after.place if after is not None else 0.0)
+        if node.op == "contract":
+            group = Group("contraction", node.shape, place)
+        elif isinstance(node.definition, Reduction):
+            group = Group("loop", node.inputs[0].shape, place, tuple(node.attr("axes")))
+        elif is_elementwise(node) or node.op in FRESH:
+            group = Group("loop", node.shape, place)
+        else:
+            group = Group("other", (), place)
+        self.groups[group] = None
+        self._put(node, group, groups)
+
+    def _place_after(self, place: float) -> float:
+        """A place behind `place` and before the next one."""
+        from bisect import bisect_right, insort
+
+        position = bisect_right(self._places, place)
+        following = self._places[position] if position < len(self._places) else place + 2.0
+        between = (place + following) / 2
+        if not place < between < following:  # the gap is used up: spread all places evenly
+            number = {old: float(i) for i, old in enumerate(self._places)}
+            for group in self.groups:
+                group.place = number[group.place]
+            self._places = list(number.values())
+            return self._place_after(number[place])
+        insort(self._places, between)
+        return between
+
+    def _put(self, node: Node, group: Group, groups: dict[Group, None]) -> None:
+        group.members[node] = None
+        self.group_of[node] = group
+        for other in groups:
+            if other is not group:
+                other.readers[group] = None
+
+    def _join(self, node: Node, group: Group, groups: dict[Group, None]) -> None:
+        if isinstance(node.definition, Reduction):
+            group.folded = tuple(node.attr("axes"))
+        self._put(node, group, groups)
+        for other in list(groups):
+            if other is not group and self._may_merge(other, group):
+                self._merge(other, group)
+
+    def _may_merge(self, other: Group, group: Group) -> bool:
+        """Whether an earlier group may run as part of a later one: same loops, and nobody in between needs it."""
+        if other.kind != "loop" or group.kind != "loop" or other.shape != group.shape:
+            return False
+        if other.folded != group.folded and other.folded and group.folded:
+            return False
+        if len(other.members) + len(group.members) > LARGEST:
+            return False
+        if any(reader is not group and reader.place < group.place for reader in other.readers):
+            return False
+        if group.folded and not other.folded:  # a map may only join if nothing reads it through an index mapping
+            return not self._moved_between(other, group)
+        return not self._moved_between(other, group)
+
+    def _moved_between(self, other: Group, group: Group) -> bool:
+        for node in group.members:
+            for x in node.inputs:
+                if is_free(x) and any(s in other.members for s in self.sources(x)):
+                    if not self._spreads_row(x, other):
+                        return True
+        return False
+
+    def _merge(self, other: Group, group: Group) -> None:
+        group.folded = group.folded or other.folded
+        group.members = {**other.members, **group.members}
+        for node in other.members:
+            self.group_of[node] = group
+        for earlier in self.groups:
+            if other in earlier.readers:
+                del earlier.readers[other]
+                if earlier is not group:
+                    earlier.readers[group] = None
+        group.readers.update({r: None for r in other.readers if r is not group})
+        del self.groups[other]
+
+    # ---- the rules ---------------------------------------------------------------------------------------------------
+
+    def obstacle(self, node: Node, group: Group) -> str | None:
+        """Why the node cannot join the group; None if it can."""
+        if group.kind == "other":
+            return f"{next(iter(group.members)).op} is a kernel of its own"
+        if node.op == "contract":
+            return "a contraction reads its operands from memory"
+        if len(group.members) >= LARGEST:
+            return f"the group has {LARGEST} nodes"
+        if isinstance(node.definition, Reduction):
+            return self._reduction_obstacle(node, group)
+        if not is_elementwise(node):
+            return f"{node.op} reads other elements than it writes"
+        if node.shape != group.shape and not (group.folded and node.shape == group.kept_shape):
+            return f"the shapes differ: {list(node.shape)} and {list(group.shape)}"
+        return self._operand_obstacle(node, group)
+
+    def _reduction_obstacle(self, node: Node, group: Group) -> str | None:
+        x, axes = node.inputs[0], tuple(node.attr("axes"))
+        if group.kind != "loop":
+            return "a reduction does not run in the epilogue of a contraction"
+        if x.shape != group.shape:
+            return f"the shapes differ: {list(x.shape)} and {list(group.shape)}"
+        if group.folded and group.folded != axes:
+            return f"one folds axes {list(group.folded)}, the other {list(axes)}"
+        if not group.folded and any(is_free(y) for m in group.members for y in m.inputs if self._reads(y, group)):
+            return "an element is read at another place"
+        return self._operand_obstacle(node, group)
+
+    def _operand_obstacle(self, node: Node, group: Group) -> str | None:
+        for x in node.inputs:
+            if is_free(x) and self._reads(x, group) and not self._spreads_row(x, group):
+                return f"{x.op} reads elements of other places"
+        return None
+
+    def _reads(self, x: Node, group: Group) -> bool:
+        return any(self.group_of.get(s) is group for s in self.sources(x))
+
+    def _spreads_row(self, x: Node, group: Group) -> bool:
+        """Whether x is a result of the group's folds, put back along the folded axes."""
+        if x.op != "broadcast" or not group.folded or x.shape != group.shape:
+            return False
+        inner = x.inputs[0]
+        return inner.shape == group.kept_shape and x.attr("axes") == group.kept and not is_free(inner)
