@@ -1,0 +1,35 @@
+"""The pages of docs/: their programs run, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import graphc.ops  # noqa: F401  fills the registry
+from graphc.ir.node import OPS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")])
+PROGRAMS = ("docs/add-a-pass.md", "docs/add-an-op.md")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_in_the_docs_run(name: str) -> None:
+    """The Python blocks of a page, one after the other, as one program; what it registers is taken out again."""
+    text = (ROOT / name).read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    known = set(OPS)
+    try:
+        exec("\n".join(blocks), {"__name__": "docs"})  # noqa: S102  our own page
+    finally:
+        for op in set(OPS) - known:
+            del OPS[op]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
