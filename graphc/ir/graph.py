@@ -23,6 +23,11 @@ class Graph:
     updates: Mapping[Node, Node] = field(default_factory=dict)
 
     @property
+    def structure(self) -> tuple[object, ...]:
+        """What makes two graphs the same attribute: name, leaves, outputs and updates."""
+        return "graph", self.name, self.leaves, tuple(self.outputs.items()), tuple(self.updates.items())
+
+    @property
     def roots(self) -> list[Node]:
         return [*self.outputs.values(), *self.updates.values()]
 

@@ -6,11 +6,11 @@ import struct
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 from graphc.ir.types import DType, TensorType, TupleType
 
-AnyType = Union[TensorType, TupleType]
+AnyType = TensorType | TupleType
 Attrs = tuple[tuple[str, Any], ...]
 
 
@@ -137,6 +137,8 @@ def freeze(value: Any) -> Any:
         return ("b", value)
     if isinstance(value, tuple):
         return tuple(freeze(item) for item in value)
+    if hasattr(value, "structure"):  # a Graph: bodies of the same nodes are one value
+        return value.structure
     return value
 
 

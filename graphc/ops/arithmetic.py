@@ -152,13 +152,13 @@ class Mod(Binary):
 
 @register
 class Pow(Binary):
-    """a to the power b, of floats; x ** 0 is 1 also for x = 0, and its derivative by x is 0 there.
+    """a to the power b; x ** 0 is 1 also for x = 0, and its derivative by x is 0 there.
 
     The derivative by b is 0 at a = 0 and NaN for negative a, as the logarithm of a is not real.
+    Integers wrap around; with a negative exponent only 1 and -1 have a power, other integers give 0.
     """
 
     name = "pow"
-    accepts = "f"
     domain = (0.4, 2.0)
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
@@ -168,7 +168,18 @@ class Pow(Binary):
         return _by_base(a, b, dy), db
 
     def evaluate(self, a: Array, b: Array) -> Array:
-        return np.power(a, b)
+        return np.power(a, b) if a.dtype.kind == "f" else _integer_power(a, b)
+
+
+def _integer_power(a: Array, b: Array) -> Array:
+    """By squaring, modulo 2 to the number of bits."""
+    odd = b & 1 != 0
+    inverse = np.where((a == 1) | ((a == -1) & ~odd), 1, np.where((a == -1) & odd, -1, 0))
+    result, square, rest = np.ones_like(a), a, np.where(b < 0, 0, b)
+    while np.any(rest > 0):
+        result = np.where(rest & 1 != 0, result * square, result)
+        square, rest = square * square, rest >> 1
+    return np.where(b < 0, inverse, result).astype(a.dtype)
 
 
 def _by_base(a: Node, b: Node, dy: Node) -> Node:

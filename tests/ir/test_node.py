@@ -48,6 +48,14 @@ def test_array_constants_are_equal_by_bits() -> None:
         array(bytes(4))
 
 
+def test_graphs_as_attributes_are_equal_by_their_nodes() -> None:
+    def group(*names: str) -> Node:
+        return make("fused", X, body=Graph("body", (X,), {name: make("exp", X) for name in names}))
+
+    assert group("r0") is group("r0")
+    assert len({group("r0"), group("r1"), group("r0", "r1")}) == 3
+
+
 def test_leaves_are_told_apart_by_role_name_and_type() -> None:
     kinds = [
         leaf(role, name, t) for role in ("input", "param") for name in ("a", "b") for t in (X.type, TensorType(F64))

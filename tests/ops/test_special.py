@@ -127,6 +127,12 @@ def test_integers_wrap_and_division_by_zero_is_zero() -> None:
     assert value("reduce_sum", [100, 100], dtype=I8, axes=(0,)) == -56
 
 
+def test_integer_powers_wrap_and_negative_exponents_give_zero_but_for_units() -> None:
+    assert value("pow", [3, -2, 0, 7, 2, 2], [4, 3, 0, 1, 31, 32], dtype=I32) == [81, -8, 1, 7, -(2**31), 0]
+    assert value("pow", [2, 1, -1, -1, 0], [-1, -5, -3, -2, -1], dtype=I32) == [0, 1, -1, 1, 0]
+    assert value("pow", [3], [6], dtype=U8) == [729 % 256]
+
+
 def test_floor_division_and_modulo_of_floats_are_pythons() -> None:
     a, b = [7.5, -7.5, 7.5, -7.5], [2.0, 2.0, -2.0, -2.0]
     assert value("floordiv", a, b) == [x // y for x, y in zip(a, b, strict=True)]

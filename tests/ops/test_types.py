@@ -25,7 +25,7 @@ REFUSED: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...], str]]
     ("add", (X, X.with_dtype(F64)), {}, (0, 1), "one element type"),
     ("add", (C, C), {}, (0,), "float or integer"),
     ("div", (N, N), {}, (0,), "float"),
-    ("pow", (N, N), {}, (0,), "float"),
+    ("pow", (C, C), {}, (0,), "float"),
     ("exp", (N,), {}, (0,), "float"),
     ("and", (C, X), {}, (1,), "bool"),
     ("not", (X,), {}, (0,), "bool"),
