@@ -18,9 +18,10 @@ outside of A and B is read, and they need no alignment beyond that of an element
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
-from graphc.codegen.llvm import Function, Index, Module, Value
+from graphc.codegen.llvm import Function, Index, Module, Value, const
 from graphc.codegen.micro_kernel import amount, emit_micro_kernel, packed_strides
 from graphc.codegen.packing import emit_packing, panel_elements
 from graphc.codegen.target import Target
@@ -36,7 +37,6 @@ from graphc.codegen.tiling import (
     Source,
     Tile,
     plan,
-    split,
 )
 
 __all__ = ["Contraction", "Elements", "Epilogue", "Extent", "KAxis", "Tile", "emit", "workspace_elements"]
@@ -54,88 +54,146 @@ def emit(contraction: Contraction, module: Module, target: Target) -> str:
 def workspace_elements(contraction: Contraction, target: Target) -> Elements:
     """The elements (of `scalar`) the function needs at its workspace; false if none."""
     decided = plan(contraction, target)
-    if decided.source is Source.IN_PLACE:
-        return Elements()
-    width, behind = panel_elements(decided)
-    factor, names = decided.depth
-    return Elements(((width * factor, names), (behind, ())))
+    partial, terms = decided.partial_elements, []
+    if decided.source is not Source.IN_PLACE:
+        width, behind = panel_elements(decided)
+        factor, names = decided.depth
+        terms, partial = [(width * decided.group * factor, names)], partial + behind
+    return Elements((*terms, *([(partial, ())] if partial else [])))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Part of the work: a group of panels of one kind by some indices of the outermost k. B is read from `b` on."""
+
+    panel: Panel
+    first: Index       # column
+    count: Index       # panels
+    k: Index           # first index of the outermost k
+    depth: Index       # how many indices
+    b: Value
+    panel_stride: Index          # elements from one panel to the next
+    strides: tuple[Value, ...]   # of k in B, where the kernel does not know them
 
 
 class _Driver:
-    """The loops over column panels and row tiles of one contraction."""
+    """The loops of one contraction.
+
+    groups of panels > superblocks of row tiles (if k is cut) > blocks of k > row blocks > panels > row tiles
+    """
 
     def __init__(self, f: Function, decided: Plan, module: Module) -> None:
         self.f, self.plan, self.module = f, decided, module
         self.contraction = decided.contraction
         self.m, self.n = amount(f, self.contraction.m), amount(f, self.contraction.n)
-        self.tiles, self.low, self.extra = self._row_tiles()
+        self.tiles = f.sdiv(f.add(self.m, decided.height - 1), decided.height)
+        divisor = self._maximum(self.tiles, 1)
+        self.low = f.sdiv(self.m, divisor)      # the height of a row tile, of the first `extra` ones is one more
+        self.extra = f.sub(self.m, f.mul(self.low, divisor))
+        self.packed = self._at(f[".workspace"], decided.partial_elements)    # panels, behind the sums
         self.kernels: dict[tuple[int, Panel], str] = {}
 
-    def _row_tiles(self) -> tuple[Index, Index, Index]:
-        """The number of row tiles, the height of the lower ones, and how many are one higher."""
-        f, step = self.f, self.plan.height
-        if isinstance(self.m, int):
-            return -(-self.m // step), 0, 0    # `split` says the rest
-        tiles = f.sdiv(f.add(self.m, step - 1), step)
-        divisor = f.select(f.icmp("sgt", tiles, 0), tiles, 1)
-        low = f.sdiv(self.m, divisor)
-        return tiles, low, f.sub(self.m, f.mul(low, divisor))
-
     def columns(self) -> None:
-        """Every column panel, from the first to the last."""
-        f = self.f
+        """Every group of column panels, from the first to the last."""
+        f, width, group = self.f, self.plan.width, self.plan.group
         if isinstance(self.n, int):
             for first, count, panel in self.plan.panels():
-                self._repeat(first, count, panel.vectors * self.plan.lanes, partial(self.panel, panel))
+                self._chunks(0, count, group, partial(self.group, panel, first))
             return
-        stop = f.mul(f.sdiv(self.n, self.plan.width), self.plan.width)
-        with f.loop(0, stop, self.plan.width, may_be_empty=True) as loop:
-            self.panel(Panel(self.plan.vectors, None, self.plan.source), loop.index)
+        full = f.sdiv(self.n, width)
+        self._chunks(0, full, group, partial(self.group, Panel(self.plan.vectors, None, self.plan.source), 0))
+        stop = f.mul(full, width)
         rest = f.sdiv(f.add(f.sub(self.n, stop), self.plan.lanes - 1), self.plan.lanes)
-        f.switch(rest, {edge.vectors: partial(self.panel, edge, stop) for edge in self.plan.edges()})
+        f.switch(rest, {edge.vectors: partial(self.group, edge, stop, 0, 1) for edge in self.plan.edges()})
 
-    def panel(self, panel: Panel, first: Index) -> None:
-        """One column panel, packed first if that is the plan."""
-        f, contraction = self.f, self.contraction
-        b = f.offset(f[".b"], contraction.scalar, f.mul(first, amount(f, contraction.b_column_stride)))
-        column = f.const("i64", first) if isinstance(first, int) else first
-        if panel.source is Source.PACKED:
-            self._pack(b, column, panel)
-            self.rows(column, panel, f[".workspace"], [])
-        elif panel.source is Source.IN_PLACE:
-            self.rows(column, panel, b, [])
-        else:
-            zero = f.const("i64", 0)
-            places = [b, *(f.add(zero, amount(f, axis.b_stride)) for axis in contraction.k)]
-            with f.when(f.icmp("sgt", self.tiles, PACK_ROW_TILES), places) as part:
-                self._pack(b, column, panel)
-                part.next = [f[".workspace"], *(f.add(zero, stride) for stride in packed_strides(f, self.plan))]
-            self.rows(column, panel, part.results[0], part.results[1:])
-
-    def _pack(self, b: Value, column: Value, panel: Panel) -> None:
+    def group(self, panel: Panel, first: Index, start: Index, stop: Index) -> None:
+        """The panels from `start` to `stop` of those of one kind, which begin at column `first`; all rows and all k."""
         f = self.f
-        columns = f.const("i64", panel.vectors * self.plan.lanes) if panel.valid is None else f.sub(self.n, column)
-        f.call(emit_packing(self.plan, self.module, panel), "void", b, f[".workspace"], columns,
-               *self._params())
+        first = f.add(f.mul(start, panel.vectors * self.plan.lanes), first)
+        count = f.sub(stop, start)
+        depth = amount(self.f, self.contraction.k[0].extent)
+        block = self.plan.k_block
 
-    def rows(self, column: Value, panel: Panel, b: Value, strides: list[Value]) -> None:
-        """Every row tile of one panel."""
-        f, m = self.f, self.contraction.m
+        def superblock(low: Index, high: Index) -> None:
+            self._chunks(0, depth, block, lambda k, end: self.block(panel, first, count, k, end, low, high))
 
-        def tile(height: int, row: Index) -> None:
-            a = f.offset(f[".a"], self.contraction.scalar, f.mul(row, amount(f, self.contraction.a_row_stride)))
-            f.call(self._kernel(height, panel), "void", a, b, f.add(f.const("i64", 0), row), column, *strides,
-                   *self._params())
+        self._chunks(0, self.tiles, self.plan.kept_tiles, superblock)
 
-        if isinstance(m, int):
-            for first, count, height in split(m, self.plan.height):
-                self._repeat(first, count, height, partial(tile, height))
+    def block(self, panel: Panel, first: Index, count: Index, k: Index, end: Index, low: Index, high: Index) -> None:
+        """A group of panels by some k and the row tiles from `low` to `high`; B is packed first if that is the plan."""
+        f, contraction = self.f, self.contraction
+        column_stride = amount(f, contraction.b_column_stride)
+        b = self._at(self._at(f[".b"], f.mul(first, column_stride)), f.mul(k, amount(f, contraction.k[0].b_stride)))
+        step = panel.vectors * self.plan.lanes
+        in_place = _Block(panel, first, count, k, f.sub(end, k), b, f.mul(column_stride, step), ())
+        if panel.source is Source.IN_PLACE:
+            self.row_blocks(in_place, low, high)
             return
-        with f.loop(0, self.tiles, may_be_empty=True) as loop:
-            higher = f.icmp("slt", loop.index, self.extra)
-            row = f.add(f.mul(loop.index, self.low), f.select(higher, loop.index, self.extra))
-            f.switch(f.add(f.zext(higher, "i64"), self.low),
-                     {height: partial(tile, height, row) for height in range(1, self.plan.height + 1)})
+        factor, names = self.plan.depth
+        stride: Index = self.plan.width * factor
+        for name in names:
+            stride = f.mul(stride, f[name])
+        if panel.source is Source.PACKED:
+            self._pack(in_place, stride)
+            self.row_blocks(replace(in_place, b=self.packed, panel_stride=stride), low, high)
+            return
+        given = [in_place.panel_stride, *(amount(f, axis.b_stride) for axis in contraction.k)]
+        with f.when(f.icmp("sgt", self.tiles, PACK_ROW_TILES), [b, *map(self._i64, given)]) as part:
+            self._pack(in_place, stride)
+            part.next = [self.packed, *map(self._i64, [stride, *packed_strides(f, self.plan)])]
+        at, panel_stride, *strides = part.results
+        self.row_blocks(replace(in_place, b=at, panel_stride=panel_stride, strides=tuple(strides)), low, high)
+
+    def _pack(self, block: _Block, stride: Index) -> None:
+        f, panel = self.f, block.panel
+        name = emit_packing(self.plan, self.module, panel)
+        columns = f.sub(self.n, block.first) if panel.valid is not None else panel.vectors * self.plan.lanes
+        cut = [self._i64(block.depth)] if self.plan.k_block else []
+        self._each(0, block.count, lambda i: f.call(
+            name, "void", self._at(block.b, f.mul(i, block.panel_stride)), self._at(self.packed, f.mul(i, stride)),
+            self._i64(columns), *cut, *self._params()))
+
+    def row_blocks(self, block: _Block, low: Index, high: Index) -> None:
+        """The row tiles from `low` to `high`, cut so that their part of A stays in the cache for all panels."""
+        def rows(start: Index, stop: Index) -> None:
+            self._each(0, block.count, lambda i: self._each(start, stop, lambda tile: self.tile(block, i, tile, low)))
+
+        self._chunks(low, high, self.plan.row_block, rows)
+
+    def tile(self, block: _Block, i: Index, tile: Index, low: Index) -> None:
+        """One register tile: the row tile `tile` by panel `i` of the block."""
+        f, contraction, panel = self.f, self.contraction, block.panel
+        row = f.add(f.mul(tile, self.low), 0 if self.extra == 0 else self._minimum(tile, self.extra))
+        a = self._at(self._at(f[".a"], f.mul(row, amount(f, contraction.a_row_stride))),
+                     f.mul(block.k, amount(f, contraction.k[0].a_stride)))
+        column = f.add(block.first, f.mul(i, panel.vectors * self.plan.lanes))
+        arguments = [a, self._at(block.b, f.mul(i, block.panel_stride)), self._i64(row), self._i64(column),
+                     *block.strides]
+        if self.plan.k_block:
+            arguments += [self._i64(block.depth), *self._partial(block, i, f.sub(tile, low))]
+
+        def call(height: int) -> None:
+            f.call(self._kernel(height, panel), "void", *arguments, *self._params())
+
+        heights = range(1, self.plan.height + 1)
+        if isinstance(self.low, int) and isinstance(self.extra, int):
+            heights = range(self.low, self.low + (2 if self.extra else 1))
+        if len(heights) == 1:
+            call(heights[0])
+        elif isinstance(tile, int) and isinstance(self.low, int) and isinstance(self.extra, int):
+            call(self.low + (tile < self.extra))
+        else:
+            higher = f.zext(f.icmp("slt", tile, self.extra), "i64")
+            f.switch(f.add(higher, self.low), {height: partial(call, height) for height in heights})
+
+    def _partial(self, block: _Block, i: Index, tile: Index) -> list[Value]:
+        """Where the sums of a tile stay between blocks of k, whether there are any, and whether more blocks come."""
+        f, contraction = self.f, self.contraction
+        size = self.plan.height * self.plan.width
+        place = f.add(f.mul(tile, self.plan.group * size), f.mul(i, size))
+        end, all_k = f.add(block.k, block.depth), amount(f, contraction.k[0].extent)
+        return [self._at(f[".workspace"], place), f.icmp("sgt", self._i64(block.k), 0),
+                f.icmp("slt", self._i64(end), all_k)]
 
     def _kernel(self, height: int, panel: Panel) -> str:
         key = height, panel
@@ -143,13 +201,41 @@ class _Driver:
             self.kernels[key] = emit_micro_kernel(self.plan, self.module, height, panel)
         return self.kernels[key]
 
-    def _repeat(self, first: int, count: int, size: int, body: Callable[[Index], None]) -> None:
-        """Runs the body at first, first + size, .. `count` times."""
-        if count == 1:
-            body(first)
-            return
-        with self.f.loop(first, first + count * size, size) as loop:
-            body(loop.index)
-
     def _params(self) -> list[Value]:
         return [self.f[name] for _, name in self.contraction.params]
+
+    # ---- loops over numbers that may be known ------------------------------------------------------------------------
+
+    def _each(self, low: Index, high: Index, body: Callable[[Index], object]) -> None:
+        """The body for low, low + 1, .. below high; without a loop if that is one number."""
+        if isinstance(low, int) and high == low + 1:
+            body(low)
+            return
+        with self.f.loop(low, high, may_be_empty=True) as loop:
+            body(loop.index)
+
+    def _chunks(self, low: Index, high: Index, step: int | None, body: Callable[[Index, Index], None]) -> None:
+        """The body for (start, stop) of pieces of at most `step`; None and what is known to be short stay whole."""
+        if step is None or (isinstance(low, int) and isinstance(high, int) and high - low <= step):
+            body(low, high)
+            return
+        with self.f.loop(low, high, step, may_be_empty=True) as loop:
+            body(loop.index, self._minimum(self.f.add(loop.index, step), high))
+
+    def _minimum(self, a: Index, b: Index) -> Index:
+        if isinstance(a, int) and isinstance(b, int):
+            return min(a, b)
+        f = self.f
+        return f.select(f.icmp("slt", self._i64(a), b), self._i64(a), b)
+
+    def _maximum(self, a: Index, b: Index) -> Index:
+        if isinstance(a, int) and isinstance(b, int):
+            return max(a, b)
+        f = self.f
+        return f.select(f.icmp("sgt", self._i64(a), b), self._i64(a), b)
+
+    def _i64(self, index: Index) -> Value:
+        return const("i64", index) if isinstance(index, int) else index
+
+    def _at(self, pointer: Value, index: Index) -> Value:
+        return self.f.offset(pointer, self.contraction.scalar, index)

@@ -7,7 +7,7 @@ the height of the tile: a row's result does not depend on how many rows there ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from graphc.codegen.llvm import Function, Index, Module, Value, const, known, vector
 from graphc.codegen.tiling import Extent, Panel, Plan, Source, Tile
@@ -20,26 +20,43 @@ def amount(f: Function, extent: Extent) -> Index:
     return f[extent] if isinstance(extent, str) else extent
 
 
-def stride_names(plan: Plan) -> list[str]:
-    """The further i64 parameters of a kernel that reads B from either place: the strides of k."""
-    return [f".stride{i}" for i in range(len(plan.contraction.k))]
+def count_of(f: Function, plan: Plan, level: int) -> Index:
+    """How many indices of an axis of k there are: those of the block, if the outermost is cut."""
+    return f[".count"] if plan.k_block and level == 0 else amount(f, plan.contraction.k[level].extent)
+
+
+def kernel_params(plan: Plan, panel: Panel) -> list[tuple[str, str]]:
+    """The parameters of a micro kernel.
+
+    The strides of B are among them if it is read from either place; if k is cut into blocks: how many indices of the
+    outermost k, whether sums of earlier blocks are at .partial, and whether more blocks follow.
+    """
+    params = [("ptr", ".a"), ("ptr", ".b"), ("i64", ".row"), ("i64", ".column")]
+    if panel.source is Source.EITHER:
+        params += [("i64", f".stride{i}") for i in range(len(plan.contraction.k))]
+    if plan.k_block:
+        params += [("i64", ".count"), ("ptr", ".partial"), ("i1", ".later"), ("i1", ".more")]
+    return [*params, *plan.contraction.params]
 
 
 def emit_micro_kernel(plan: Plan, module: Module, height: int, panel: Panel) -> str:
-    """Adds the function (ptr a, ptr b, i64 row, i64 column, [strides of B], params ..) of one tile; its name."""
-    contraction = plan.contraction
-    strides = stride_names(plan) if panel.source is Source.EITHER else []
-    f = Function(module, f"{contraction.name}.{height}x{panel.vectors}", [
-        ("ptr", ".a"), ("ptr", ".b"), ("i64", ".row"), ("i64", ".column"), *(("i64", name) for name in strides),
-        *contraction.params])
+    """Adds the function of one register tile, with `kernel_params`; returns its name."""
+    f = Function(module, f"{plan.contraction.name}.{height}x{panel.vectors}", kernel_params(plan, panel))
     body = _Body(f, plan, height, panel)
-    accumulators = body.reduce(0, body.row_pointers(), f[".b"], body.zeros())
-    rows = [f.add(f[".row"], i) for i in range(height)]
-    columns = [(f.add(f[".column"], v * plan.lanes), None) for v in range(panel.vectors - 1)]
-    last = f.add(f[".column"], (panel.vectors - 1) * plan.lanes)
-    nested = [accumulators[i * panel.vectors:(i + 1) * panel.vectors] for i in range(height)]
-    contraction.epilogue(f, {name: f[name] for _, name in contraction.params},
-                         Tile(rows, [*columns, (last, body.last_mask())], nested))
+    accumulators = body.zeros()
+    if plan.k_block:
+        with f.when(f[".later"], accumulators) as part:
+            part.next = [f.load(at, body.vector) for at in body.partial()]
+        accumulators = part.results
+    accumulators = body.reduce(0, body.row_pointers(), f[".b"], accumulators)
+    if plan.k_block:
+        with f.when(f[".more"]):
+            for at, value in zip(body.partial(), accumulators, strict=True):
+                f.store(value, at)
+        with f.when(f.icmp("eq", f[".more"], 0)):
+            body.finish(accumulators)
+    else:
+        body.finish(accumulators)
     f.ret()
     return module.add(f)
 
@@ -61,6 +78,21 @@ class _Body:
     def zeros(self) -> list[Value]:
         return [const(self.vector, 0)] * (self.height * self.panel.vectors)
 
+    def partial(self) -> Iterator[Value]:
+        """Where the accumulators are kept between blocks of k."""
+        for i in range(self.height * self.panel.vectors):
+            yield self.f.offset(self.f[".partial"], self.scalar, i * self.plan.lanes)
+
+    def finish(self, accumulators: list[Value]) -> None:
+        """The epilogue of the contraction."""
+        f, plan, vectors = self.f, self.plan, self.panel.vectors
+        rows = [f.add(f[".row"], i) for i in range(self.height)]
+        starts = [f.add(f[".column"], v * plan.lanes) for v in range(vectors)]
+        columns = list(zip(starts, [*[None] * (vectors - 1), self.last_mask()], strict=True))
+        nested = [accumulators[i * vectors:(i + 1) * vectors] for i in range(self.height)]
+        params = {name: f[name] for _, name in self.contraction.params}
+        self.contraction.epilogue(f, params, Tile(rows, columns, nested))
+
     def last_mask(self) -> Value | None:
         """The lanes of the last vector that are columns of the result; None if all are."""
         f, valid = self.f, self.panel.valid
@@ -80,7 +112,7 @@ class _Body:
     def _b_strides(self) -> list[Index]:
         f, axes = self.f, self.contraction.k
         if self.panel.source is Source.EITHER:
-            return [f[name] for name in stride_names(self.plan)]
+            return [f[f".stride{i}"] for i in range(len(axes))]
         if self.panel.source is Source.IN_PLACE:
             return [amount(f, axis.b_stride) for axis in axes]
         return packed_strides(f, self.plan)
@@ -90,7 +122,7 @@ class _Body:
         f, axes = self.f, self.contraction.k
         if level == len(axes):
             return self._step(a, b, accumulators)
-        count = amount(f, axes[level].extent)
+        count = count_of(f, self.plan, level)
         turns = self.plan.unroll if level == len(axes) - 1 else 1
         whole = f.mul(f.sdiv(count, turns), turns)
         if whole != 0:

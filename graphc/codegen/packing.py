@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphc.codegen.llvm import Function, Index, Module, Value, known, vector
-from graphc.codegen.micro_kernel import amount, packed_strides
+from graphc.codegen.micro_kernel import amount, count_of, packed_strides
 from graphc.codegen.tiling import Panel, Plan
 
 _AHEAD = 8    # rows of B asked for in advance when they are copied
@@ -22,7 +22,8 @@ def emit_packing(plan: Plan, module: Module, panel: Panel) -> str:
     `columns` are those of the panel, of which a full one has `plan.width`.
     """
     f = Function(module, f"{plan.contraction.name}.pack{panel.vectors}",
-                 [("ptr", ".b"), ("ptr", ".panel"), ("i64", ".columns"), *plan.contraction.params])
+                 [("ptr", ".b"), ("ptr", ".panel"), ("i64", ".columns"), *([("i64", ".count")] if plan.k_block else []),
+                  *plan.contraction.params])
     packing = _Packing(f, plan, panel)
     if plan.contraction.b_column_stride == 1:
         packing.over_axes(0, f[".b"], f[".panel"], packing.copy_rows)
@@ -36,7 +37,7 @@ def emit_packing(plan: Plan, module: Module, panel: Panel) -> str:
 
 def panel_elements(plan: Plan) -> tuple[int, int]:
     """Elements of a packed panel for each k, and those more that packing may write behind the last k."""
-    innermost = plan.contraction.k[-1].extent
+    innermost = (plan.k_block if len(plan.contraction.k) == 1 else None) or plan.contraction.k[-1].extent
     behind = -innermost % plan.lanes if isinstance(innermost, int) else plan.lanes - 1
     return plan.width, behind * plan.width
 
@@ -48,6 +49,7 @@ class _Packing:
         self.vector = vector(self.scalar, plan.lanes)
         self.full = panel.valid in (None, plan.lanes)
         self.column_stride = amount(f, plan.contraction.b_column_stride)
+        self.extent = count_of(f, plan, len(plan.contraction.k) - 1)
         self.packed_strides = packed_strides(f, plan)
 
     def over_axes(self, level: int, b: Value, to: Value, innermost: Callable[[Value, Value], None]) -> None:
@@ -56,7 +58,7 @@ class _Packing:
         if level == len(axes) - 1:
             innermost(b, to)
             return
-        with f.loop(0, amount(f, axes[level].extent), carried=[b, to], may_be_empty=True) as loop:
+        with f.loop(0, count_of(f, self.plan, level), carried=[b, to], may_be_empty=True) as loop:
             at, at_to = loop.values
             self.over_axes(level + 1, at, at_to, innermost)
             loop.next = [self._at(at, amount(f, axes[level].b_stride)), self._at(at_to, self.packed_strides[level])]
@@ -70,7 +72,7 @@ class _Packing:
         stride = amount(f, inner.b_stride)
         last = self.panel.vectors - 1
         mask = None if self.full else f.tail_mask(f.sub(f[".columns"], last * self.lanes), self.lanes)
-        with f.loop(0, amount(f, inner.extent), carried=[b, to], may_be_empty=True) as loop:
+        with f.loop(0, self.extent, carried=[b, to], may_be_empty=True) as loop:
             at, at_to = loop.values
             ahead = self._at(at, f.mul(stride, _AHEAD))
             for v in range(self.panel.vectors):
@@ -85,7 +87,7 @@ class _Packing:
 
         What lies behind the last k is overwritten later or is the slack that `panel_elements` counts.
         """
-        f, extent = self.f, amount(self.f, self.plan.contraction.k[-1].extent)
+        f, extent = self.f, self.extent
         count = known(extent)
         ragged = count is None or count % self.lanes != 0
         stop = extent
@@ -114,7 +116,7 @@ class _Packing:
 
     def _copy_from(self, first: Index, b: Value, to: Value) -> None:
         f, inner = self.f, self.plan.contraction.k[-1]
-        with f.loop(first, amount(f, inner.extent), may_be_empty=True) as k:
+        with f.loop(first, self.extent, may_be_empty=True) as k:
             at = self._at(b, f.mul(k.index, amount(f, inner.b_stride)))
             at_to = self._at(to, f.mul(k.index, self.plan.width))
             with f.loop(0, self.panel.vectors * self.lanes) as j:

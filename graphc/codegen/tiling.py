@@ -22,6 +22,12 @@ Extent = int | str    # known at compile time, or the name of an i64 parameter o
 PACK_ROW_TILES = 4    # B in place is read once by each row tile: beyond so many the copy into a panel pays
 PACK_STRIDE = 1024    # .. if neighbouring k of B lie at least so many bytes apart (each on a page or line of its own)
 PACK_DEPTH = 32       # .. and the panel is deep enough
+FAR = 1024            # neighbouring k of A so many bytes apart fill the ways of the caches sooner
+DEPTH, FAR_DEPTH = 512, 256    # k in a block, if there are more than two blocks of it
+BLOCK_BYTES = 1 << 18    # of A, the rows that stay in the second-level cache while a group of panels passes
+FEW_ROWS = 32         # so few are done in one pass over all of B
+GROUP = 10            # panels of B walked together then
+KEPT_TILES = 128    # row tiles whose partial sums are kept at a time, if k is cut
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,9 @@ class Plan:
     height: int
     vectors: int
     source: Source
+    k_block: int | None      # indices of the outermost k in a block, if sums are cut into blocks
+    row_block: int | None    # row tiles that meet a group of panels before the next ones do; None: all
+    group: int               # full panels in a group
 
     @property
     def unroll(self) -> int:
@@ -117,9 +126,22 @@ class Plan:
 
     @property
     def depth(self) -> tuple[int, tuple[str, ...]]:
-        """The number of all k, as a factor and names."""
-        extents = [axis.extent for axis in self.contraction.k]
+        """The number of all k of a block, as a factor and names."""
+        outer, *others = [axis.extent for axis in self.contraction.k]
+        extents = [self.k_block or outer, *others]
         return prod(e for e in extents if isinstance(e, int)), tuple(e for e in extents if isinstance(e, str))
+
+    @property
+    def partial_elements(self) -> int:
+        """Room for the sums of the row tiles by a group of panels, between blocks of k."""
+        return (self.kept_tiles or 0) * self.group * self.height * self.width
+
+    @property
+    def kept_tiles(self) -> int | None:
+        """Row tiles whose sums are kept at a time between blocks of k; None if sums are not cut."""
+        m = self.contraction.m
+        tiles = -(-m // self.height) if isinstance(m, int) else KEPT_TILES
+        return min(KEPT_TILES, tiles) if self.k_block else None
 
     def panels(self) -> list[tuple[int, int, Panel]]:
         """The panels of a static n: (first column, how many, kind). Thin last panels are avoided: 4 = 2 + 2."""
@@ -147,20 +169,44 @@ class Plan:
         return [Panel(vectors, -1, self.source) for vectors in range(1, self.vectors + 1)]
 
 
-def split(total: int, step: int) -> list[tuple[int, int, int]]:
-    """Balanced tiles of at most `step`: (first, how many, size), of at most two neighbouring sizes."""
-    count = -(-total // step)
-    low, extra = divmod(total, count) if count else (0, 0)
-    pieces = [(0, extra, low + 1), (extra * (low + 1), count - extra, low)]
-    return [piece for piece in pieces if piece[1]]
-
-
 def plan(contraction: Contraction, target: Target) -> Plan:
     """The way `contraction` is computed on `target`."""
     merged = replace(contraction, k=merge_axes(contraction.k))
     lanes = target.lanes(size(contraction.scalar))
     height, vectors = tile_shape(target, lanes, merged.m, merged.n)
-    return Plan(merged, lanes, height, vectors, _source(merged, target, lanes, height))
+    whole = Plan(merged, lanes, height, vectors, _source(merged, target, lanes, height), _k_block(merged), None, 1)
+    row_block = _row_block(whole)
+    if row_block is None:
+        return whole
+    group = GROUP if isinstance(merged.n, str) else max(1, min(GROUP, merged.n // whole.width))
+    return replace(whole, row_block=row_block, group=group)
+
+
+def _k_block(contraction: Contraction) -> int | None:
+    """Even blocks of the outermost k, if the sums are long; also if their length is a parameter."""
+    if isinstance(contraction.m, int) and contraction.m <= FEW_ROWS:
+        return None
+    far = contraction.k[-1].a_stride
+    limit = FAR_DEPTH if isinstance(far, str) or far * size(contraction.scalar) >= FAR else DEPTH
+    outer, *others = [axis.extent for axis in contraction.k]
+    inner = prod(extent if isinstance(extent, int) else 1 for extent in others)
+    if isinstance(outer, str):
+        return max(1, limit // inner)
+    blocks = -(-outer * inner // limit)
+    return -(-outer // min(blocks, outer)) if blocks > 2 and outer > 1 else None
+
+
+def _row_block(whole: Plan) -> int | None:
+    """Row tiles whose part of A stays in the cache; None if all of A does, or if it is read only once."""
+    n, m = whole.contraction.n, whole.contraction.m
+    if isinstance(n, int) and n <= 2 * whole.width:
+        return None
+    factor, names = whole.depth
+    deep = DEPTH if names else factor
+    rows = BLOCK_BYTES // (deep * size(whole.contraction.scalar))
+    if isinstance(m, int) and m <= 2 * rows:
+        return None
+    return max(1, rows // whole.height)
 
 
 def merge_axes(axes: tuple[KAxis, ...]) -> tuple[KAxis, ...]:

@@ -5,6 +5,7 @@
 One thread. NumPy runs in a process with OPENBLAS_CORETYPE=SkylakeX: its AVX-512 kernels, the stronger rival.
 """
 
+# ruff: noqa: E402, T201
 from __future__ import annotations
 
 import ctypes
@@ -29,8 +30,9 @@ from graphc.codegen.target import host
 # M, N, K, layout, and which extents are parameters: m, n, k
 ROWS = [
     (256, 1024, 784, "NN", ""), (512, 512, 512, "NN", ""), (512, 512, 512, "NT", ""), (512, 512, 512, "TN", ""),
-    (1024, 1024, 1024, "NN", ""), (1024, 1024, 1024, "NT", ""), (1024, 1024, 1024, "TN", ""), (1000, 1000, 1000, "NN", ""),
-    (2048, 2048, 2048, "NN", ""), (64, 1024, 1024, "NN", ""), (256, 784, 1024, "NT", ""), (784, 1024, 256, "TN", ""),
+    (1024, 1024, 1024, "NN", ""), (1024, 1024, 1024, "NT", ""), (1024, 1024, 1024, "TN", ""),
+    (1000, 1000, 1000, "NN", ""), (2048, 2048, 2048, "NN", ""), (64, 1024, 1024, "NN", ""),
+    (256, 784, 1024, "NT", ""), (784, 1024, 256, "TN", ""),
     (32, 128, 784, "NN", "m"), (784, 128, 32, "TN", "k"), (32, 128, 784, "NN", ""), (784, 128, 32, "TN", ""),
     (32, 784, 128, "NT", "m"), (32, 784, 128, "NT", ""), (64, 64, 64, "NN", ""), (128, 10, 784, "NN", ""),
     (128, 10, 784, "NN", "m"), (32, 10, 128, "NN", ""), (32, 10, 128, "NN", "m"), (128, 10, 32, "TN", "k"),
@@ -38,7 +40,8 @@ ROWS = [
     (4, 512, 512, "NN", ""), (4, 512, 512, "NN", "m"), (1, 128, 784, "NN", ""), (1, 1024, 1024, "NN", ""),
     (1, 128, 784, "NN", "m"), (1, 1024, 1024, "NN", "m"), (256, 1024, 784, "NN", "m"), (256, 1024, 784, "NN", "mnk"),
     (512, 512, 512, "NN", "mnk"), (512, 512, 512, "NT", "mnk"), (512, 512, 512, "TN", "mnk"),
-    (20000, 128, 784, "NN", "m"), (20000, 1024, 784, "NN", "m"), (8, 4096, 4096, "NN", ""), (1024, 4096, 4096, "NN", ""),
+    (20000, 128, 784, "NN", "m"), (20000, 1024, 784, "NN", "m"), (8, 4096, 4096, "NN", ""),
+    (1024, 4096, 4096, "NN", ""),
 ]
 
 
@@ -130,7 +133,7 @@ def measure(number: int, row: tuple[int, int, int, str, str], peak: Callable[[in
     f.ret()
     module.add(f)
     writing = time.perf_counter() - start
-    alive, address, seconds = build(module, name)
+    _alive, address, seconds = build(module, name)
     rng = np.random.default_rng(0)
     a, b = aligned((k, m) if layout[0] == "T" else (m, k)), aligned((n, k) if layout[1] == "T" else (k, n))
     a[...], b[...] = rng.standard_normal(a.shape), rng.standard_normal(b.shape)
@@ -147,13 +150,14 @@ def measure(number: int, row: tuple[int, int, int, str, str], peak: Callable[[in
             np.matmul(left, right, out=c)
 
     rival, flops, top = best(numpy, 0.1), 2 * m * n * k / 1e9, peak_now(peak)
-    return (f"{m:5},{n:4},{k:4} {layout} {late or '-':3} {flops / ours:7.1f} {100 * flops / ours / top:5.1f}% {flops / rival:7.1f}"
-            f"  {ours * 1e6:10.2f} us {rival * 1e6:10.2f} us   {writing * 1e3:5.1f} + {seconds * 1e3:5.1f} ms {len(module.text()) // 1000:4} kB")
+    return (f"{m:5},{n:4},{k:4} {layout} {late or '-':3} {flops / ours:7.1f} {100 * flops / ours / top:5.1f}% "
+            f"{flops / rival:7.1f}  {ours * 1e6:10.2f} us {rival * 1e6:10.2f} us   "
+            f"{writing * 1e3:5.1f} + {seconds * 1e3:5.1f} ms {len(module.text()) // 1000:4} kB")
 
 
 def main() -> None:
     _alive, peak = peak_function()
-    print("    M,   N,   K  op late  GF/s  %peak   numpy         ours         numpy   writing + compiling, size of the IR")
+    print("    M,   N,   K  op late  GF/s  %peak   numpy         ours         numpy   writing + compiling, the IR")
     for number, row in enumerate(ROWS):
         name = f"{row[0]}x{row[1]}x{row[2]}{row[3]}{row[4]}"
         if len(sys.argv) < 2 or any(word in name for word in sys.argv[1:]):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import llvmlite.binding as binding
 import numpy as np
 import pytest
 
+from graphc.codegen import tiling
 from graphc.codegen.contraction import Contraction, Elements, Extent, KAxis, Tile, emit, workspace_elements
-from graphc.codegen.llvm import Function, Module, Value
+from graphc.codegen.llvm import Function, Module, Value, assembly
 from graphc.codegen.target import Target, host, named
 
 CANARY = 7.0e33
@@ -115,19 +118,28 @@ def wrap(module: Module, contraction: Contraction, target: Target) -> None:
     module.add(f)
 
 
-def run(cases: list[Case], target: Target) -> None:
+def load(contractions: list[Contraction], target: Target) -> tuple[list[Callable[..., None]], object]:
+    """The compiled functions, and what keeps them alive."""
     module = Module(target)
-    contractions = [case.contraction(f"c{i}") for i, case in enumerate(cases)]
     for contraction in contractions:
         wrap(module, contraction, target)
     lljit = binding.create_lljit_compiler(target.machine(), use_jit_link=True)
     builder = binding.JITLibraryBuilder().add_ir(module.text()).add_current_process()
-    for i in range(len(cases)):
-        builder.export_symbol(f"run_c{i}")
+    for contraction in contractions:
+        builder.export_symbol(f"run_{contraction.name}")
     tracker = builder.link(lljit, f"contractions{next(_libraries)}")
-    for i, (case, contraction) in enumerate(zip(cases, contractions, strict=True)):
-        types = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * (1 + len(case.sizes))
-        function = ctypes.CFUNCTYPE(None, *types)(tracker[f"run_c{i}"])
+    functions = []
+    for contraction in contractions:
+        types = [ctypes.c_void_p] * 3 + [{"ptr": ctypes.c_void_p}.get(kind, ctypes.c_int64)
+                                         for kind, _ in contraction.params]
+        functions.append(ctypes.CFUNCTYPE(None, *types)(tracker[f"run_{contraction.name}"]))
+    return functions, (lljit, tracker)
+
+
+def run(cases: list[Case], target: Target) -> None:
+    contractions = [case.contraction(f"c{i}") for i, case in enumerate(cases)]
+    functions, _alive = load(contractions, target)
+    for case, contraction, function in zip(cases, contractions, functions, strict=True):
         case.check(function, workspace_elements(contraction, target))
 
 
@@ -176,6 +188,58 @@ def test_several_sums(name: str) -> None:
 @pytest.mark.parametrize("name", ["x86-64-v3", "generic"])
 def test_other_vector_widths(name: str) -> None:
     run(random_cases(3, 28, ["", "m", "mn", "ks"]), on_this_machine(name))
+
+
+def test_every_block_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of k, of rows and of panels, far smaller than useful, so that small cases meet many of each."""
+    for name, value in {"FEW_ROWS": 3, "DEPTH": 7, "FAR_DEPTH": 5, "BLOCK_BYTES": 500, "GROUP": 2, "KEPT_TILES": 3,
+                        "PACK_DEPTH": 3, "PACK_STRIDE": 64}.items():
+        monkeypatch.setattr(tiling, name, value)
+    cases = random_cases(5, 32, ["", "m", "k", "n", "mk", "mnks"]) + CONVOLUTIONS
+    assert any(tiling.plan(case.contraction("x"), host()).k_block for case in cases)
+    assert any(tiling.plan(case.contraction("x"), host()).row_block for case in cases)
+    run(cases, host())
+
+
+def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits for each row alone, in a tile of any height, with sums cut or whole, n and m early or late."""
+    k, n = 300, 50
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((23, k)).astype(np.float32), rng.standard_normal((k, n)).astype(np.float32)
+
+    def product(rows: int, late: str) -> np.ndarray:
+        case = matrices(rows, n, k, "NN", late)
+        contraction = case.contraction("c0")
+        function, _alive = load([contraction], host())
+        c = np.zeros((rows, n), np.float32)
+        space = np.zeros(workspace_elements(contraction, host())(case.sizes) + 16, np.float32)
+        function[0](a.ctypes.data, b.ctypes.data, space.ctypes.data, c.ctypes.data, n, *case.sizes.values())
+        return c
+
+    whole = product(23, "")
+    assert all(np.array_equal(product(rows, late), whole[:rows]) for rows in (1, 3, 14) for late in ("", "m", "mnk"))
+    monkeypatch.setattr(tiling, "DEPTH", 64)
+    monkeypatch.setattr(tiling, "FEW_ROWS", 2)
+    assert tiling.plan(matrices(14, n, k, "NN").contraction("x"), host()).k_block
+    assert np.array_equal(product(14, ""), whole[:14])
+
+
+@pytest.mark.parametrize("name", ["host", "x86-64-v3", "aarch64"])
+@pytest.mark.parametrize("case", [
+    matrices(256, 1024, 784, "NN"), matrices(784, 128, 32, "TN"), matrices(32, 784, 128, "NT"),
+    matrices(32, 128, 784, "NN", "m"), matrices(128, 10, 784, "NN"), matrices(784, 128, 32, "TN", "k"),
+    matrices(64, 96, 64, "NN", "mks"), matrices(3, 128, 64, "NN")], ids=str)
+def test_nothing_is_spilled_in_the_innermost_loop(case: Case, name: str) -> None:
+    """The block with most multiply-adds of each micro kernel does not touch the stack."""
+    module = Module(named(name))
+    wrap(module, case.contraction("c0"), named(name))
+    text = assembly(module.text(), named(name))
+    for function in re.split(r"^(?=c0[^:\n]*:)", text, flags=re.M)[1:]:
+        blocks = re.split(r"^[.\w$]+:|^\s(?:j\w+|b\.\w+|cbn?z)\s", function, flags=re.M)
+        hot = max(blocks, key=lambda block: len(re.findall(r"\bv?fmla|vfn?madd", block)))
+        stack = [line for line in hot.splitlines() if re.search(r"\(%r[sb]p\)|\[sp", line)]
+        if re.search(r"vfn?madd|fmla", hot):
+            assert not stack, (function.splitlines()[0], stack)
 
 
 def on_this_machine(name: str) -> Target:
