@@ -1,0 +1,53 @@
+"""The passes by name, and the optimisation levels as plain lists that a person reads."""
+
+from __future__ import annotations
+
+from graphc.passes.decompose import decompose, drop_gradient_marks
+from graphc.passes.fold_constants import fold_constants
+from graphc.passes.fuse import fuse_elementwise, fuse_epilogue, fuse_reduction
+from graphc.passes.normalise_contract import normalise_contract
+from graphc.passes.pipeline import Pass, Pipeline, parse_pipeline
+from graphc.passes.simplify import simplify, simplify_fast_math
+from graphc.passes.sink_movement import sink_movement
+
+FUSION: tuple[Pass, ...] = (fuse_epilogue, fuse_reduction, fuse_elementwise)
+"""fuse-epilogue, fuse-reduction, fuse-elementwise, in this order: an epilogue takes the bias and activation of a
+contraction before a neighbour does."""
+
+LOWERABLE = (
+    drop_gradient_marks,  # only derivatives read them
+    decompose,  # softmax and friends become primitives, for fusion to see
+    normalise_contract,  # what is no matrix product becomes a product and a sum
+)
+"""What every level does: kernels exist for the ops that remain."""
+
+O0 = LOWERABLE
+O1 = (
+    simplify,
+    *LOWERABLE,
+    simplify,  # what decompositions and normal forms left
+)
+O2 = (
+    *O1,
+    sink_movement,  # reshapes and transposes out of the way of fusion
+    *FUSION,
+)
+
+LEVELS = {"O0": O0, "O1": O1, "O2": O2}
+PASSES: dict[str, Pass] = {
+    one.name: one
+    for one in (
+        fold_constants, simplify, simplify_fast_math, drop_gradient_marks, decompose, normalise_contract, sink_movement,
+        *FUSION,
+    )
+}  # fmt: skip
+
+
+def pipeline(text: str) -> Pipeline:
+    """The pipeline of a level (`O0`, `O1`, `O2`) or of a list of passes such as `fold-constants,simplify`.
+
+    Raises ValueError for an unknown name, listing the known ones.
+    """
+    if text.strip() in LEVELS:
+        return Pipeline(LEVELS[text.strip()])
+    return parse_pipeline(text, PASSES)
