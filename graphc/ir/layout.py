@@ -21,13 +21,14 @@ Point = tuple[float, float]
 
 GAP = 26.0  # between neighbours in a layer
 BEND_GAP = 13.0  # between two edges side by side
-LAYER_GAP = 42.0
+LAYER_GAP = 46.0
 SWEEPS = 16
+SHORT = 8.0  # a straight piece below this is left out: an arrow head has no room on it
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Centres of the boxes, the points each edge passes through (top to bottom), and the size of the whole."""
+    """Centres of the boxes, the points each edge passes vertically (top to bottom), and the size of the whole."""
 
     centres: dict[str, Point]
     routes: dict[tuple[str, str], list[Point]]
@@ -58,9 +59,32 @@ def layout(graph: Digraph, sizes: Mapping[str, Size]) -> Layout:
     left = min([left, *(across[node] - BEND_GAP for node in across if node not in sizes)])
     right = max((across[node] + sizes.get(node, (2 * BEND_GAP, 0))[0] / 2 for node in across), default=0.0)
     points = {node: (across[node] - left, row[node]) for node in across}
-    routes = {edge: [points[node] for node in path] for edge, path in paths.items()}
+    half = [height / 2 for height in heights]
+    routes = {edge: _route(path, points, sizes, half, layer_of) for edge, path in paths.items()}
     height = sum(heights) + LAYER_GAP * max(depth - 1, 0)
     return Layout({node: points[node] for node in graph.nodes}, routes, right - left, height)
+
+
+def _route(
+    path: Sequence[str],
+    points: Mapping[str, Point],
+    sizes: Mapping[str, Size],
+    half: Sequence[float],
+    layer_of: Mapping[str, int],
+) -> list[Point]:
+    """From rim to rim; straight down within a layer, so that curves stay in the gaps and no box is crossed."""
+    (x, y), level, height = points[path[0]], layer_of[path[0]], sizes[path[0]][1]
+    route = [(x, y + height / 2)]
+    if half[level] - height / 2 > SHORT:
+        route.append((x, y + half[level]))
+    for bend in path[1:-1]:
+        level += 1
+        x, y = points[bend]
+        route += [(x, y - half[level]), (x, y + half[level])]
+    (x, y), level, height = points[path[-1]], layer_of[path[-1]], sizes[path[-1]][1]
+    if half[level] - height / 2 > SHORT:
+        route.append((x, y - half[level]))
+    return [*route, (x, y - height / 2)]
 
 
 def _layers(graph: Digraph) -> dict[str, int]:

@@ -12,7 +12,7 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from graphc.ir.layout import Layout, Point, layout
+from graphc.ir.layout import Point, layout
 from graphc.ir.view import lines
 from graphc.runtime.errors import LimitError, NotAvailableError, OptionError
 
@@ -40,12 +40,15 @@ COLOURS: dict[str, tuple[str, str]] = {  # family or role -> fill, outline
     "window": ("#ffd3cc", "#c8452f"),
     "control": ("#d8dcf7", "#4a57b5"),
     "neural": ("#fbd9e3", "#b8496d"),
+    "fused contraction": ("#ffc4b8", "#9c2b17"),
+    "fused reduction": ("#ebbfe4", "#7d2f73"),
     "fused": ("#b9e3c3", "#23743a"),
 }
 OTHER = ("#e3e9f1", "#5b6b84")
 INK, FAINT, LINE = "#1d2430", "#5c6675", "#8a94a6"
 MARGIN, TITLE, LEGEND = 24.0, 34.0, 34.0
 CHARACTER, ROW, PADDING = 6.7, 15.0, 9.0
+ARROW = 4.0
 
 
 @dataclass(frozen=True)
@@ -108,34 +111,24 @@ def compose(graph: Digraph) -> Page:
         max(placed.width, legend_width, CHARACTER * len(title)) + 2 * MARGIN,
         placed.height + TITLE + LEGEND + 2 * MARGIN,
         boxes,
-        [_curve(edge, placed, sizes) for edge in graph.edges],
+        [_curve(placed.routes[edge]) for edge in graph.edges],
         legend,
     )
 
 
-def _curve(edge: tuple[str, str], placed: Layout, sizes: dict[str, tuple[float, float]]) -> list[Point]:
-    """From the lower rim of the source, through the bends, to the upper rim of the target, in page coordinates."""
-    points = [(MARGIN + x, MARGIN + TITLE + y) for x, y in placed.routes[edge]]
-    (x0, y0), (x1, y1) = points[0], points[-1]
-    points[0] = (x0, y0 + sizes[edge[0]][1] / 2)
-    points[-1] = (x1, y1 - sizes[edge[1]][1] / 2 - 4)  # room for the arrow head
+def _curve(route: list[Point]) -> list[Point]:
+    """A route in page coordinates, with room for the arrow head at its end."""
+    points = [(MARGIN + x, MARGIN + TITLE + y) for x, y in route]
+    (x, y) = points[-1]
+    points[-1] = (x, y - ARROW)
     return points
 
 
 def _controls(points: list[Point]) -> Iterator[tuple[Point, Point, Point]]:
-    """The cubic Bezier pieces after the first point, as two control points and the end.
-
-    The slope dx/dy at a bend is the mean of its two sides, but 0 where the direction turns and never steep enough to
-    touch the box beside the bend; at both ends the curve is vertical.
-    """
-    slopes = [0.0]
-    for (x0, y0), (x1, y1), (x2, y2) in zip(points, points[1:], points[2:], strict=False):
-        before, after = (x1 - x0) / (y1 - y0), (x2 - x1) / (y2 - y1)
-        slopes.append(max(-0.4, min(0.4, (before + after) / 2)) if before * after > 0 else 0.0)
-    slopes.append(0.0)
-    for ((x0, y0), m0), ((x1, y1), m1) in pairwise(zip(points, slopes, strict=True)):
-        reach = 0.45 * (y1 - y0)
-        yield (x0 + m0 * reach, y0 + reach), (x1 - m1 * reach, y1 - reach), (x1, y1)
+    """The cubic Bezier pieces after the first point, as two control points and the end; vertical at every point."""
+    for (x0, y0), (x1, y1) in pairwise(points):
+        middle = (y0 + y1) / 2
+        yield (x0, middle), (x1, middle), (x1, y1)
 
 
 def svg(page: Page) -> str:

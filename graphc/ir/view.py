@@ -6,10 +6,12 @@ node, so no loop of the compiler does it.
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node
+from graphc.ir.types import TupleType
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -17,21 +19,21 @@ if TYPE_CHECKING:
 
     Digraph = nx.DiGraph[str]
 
-LABEL_WIDTH = 34
-"""The longest line of a label; what is cut ends in an ellipsis."""
+LABEL_WIDTH, MOST_LINES = 34, 3
+"""The longest line of a label and the most lines of one attribute; what is cut ends in an ellipsis."""
 
 
 FAMILIES = {"arithmetic": "elementwise", "comparison": "elementwise", "functions": "elementwise"}
 """Modules of graphc.ops whose ops belong together in a picture; any other module is a family of its own."""
 
 
-def view(graph: Graph, *, constants: bool = True) -> Digraph:
+def view(graph: Graph, *, brief: bool = False) -> Digraph:
     """The graph as a networkx digraph, nodes in program order.
 
     Keys are `n0`, `n1`, ... for values, `out0`, ... for the graph's outputs and `new0`, ... for the leaves it updates.
     Every node has the attributes `op`, `name`, `role`, `family`, `type` and `detail`, all text; an edge has `operands`,
-    the positions at which the value is used.  With `constants=False` a constant that is one number has no node of its
-    own: it is written into the `detail` of its users, as pictures want it.
+    the positions at which the value is used.  A `brief` view, as pictures want it, leaves out two kinds of nodes: a
+    constant that is one number is written into the `detail` of its users, and `item` stands for the group it reads.
     """
     import networkx as nx
 
@@ -40,10 +42,13 @@ def view(graph: Graph, *, constants: bool = True) -> Digraph:
     nodes = [*(leaf for leaf in graph.leaves if leaf.attr("role") == "input"), *graph.nodes()]
     roots = set(graph.roots)
     for node in dict.fromkeys(nodes):
-        if not constants and _is_number(node) and node not in roots:
+        if brief and _is_number(node) and node not in roots:
             continue
-        keys[node] = key = f"n{len(keys)}"
-        result.add_node(key, **_attributes(node, constants))
+        if brief and node.op == "item":
+            keys[node] = keys[node.inputs[0]]
+            continue
+        keys[node] = key = f"n{len(result)}"
+        result.add_node(key, **_attributes(node, brief))
         for position, operand in enumerate(node.inputs):
             if operand in keys:
                 _connect(result, keys[operand], key, position)
@@ -65,17 +70,23 @@ def _connect(result: Digraph, source: str, target: str, position: int) -> None:
         result.add_edge(source, target, operands=(position,))
 
 
-def _attributes(node: Node, constants: bool) -> dict[str, str]:
+def _attributes(node: Node, brief: bool) -> dict[str, str]:
     module = type(node.definition).__module__.rpartition(".")[2]
     family = FAMILIES.get(module, module)
     found = {"op": node.op, "name": "", "role": "", "family": family, "type": str(node.type), "detail": ""}
     if node.is_leaf:
         role = str(node.attr("role"))
         return found | {"role": role, "name": str(node.attr("name")), "family": role}
-    if node.op in ("fused", "const"):
-        found["family"] = node.op
+    if node.op == "const":
+        found["family"] = "const"
+    if node.op == "fused":
+        ops = {x.op for value in node.attrs_dict.values() if isinstance(value, Graph) for x in value.nodes()}
+        is_reduction = any(op.startswith("reduce_") for op in ops)
+        found["family"] = "fused contraction" if "contract" in ops else "fused reduction" if is_reduction else "fused"
+        if isinstance(node.type, TupleType):
+            found["type"] = " ".join(map(str, dict.fromkeys(node.type.items)))
     parts = [text for name, value in node.attrs if (text := _attribute(node, name, value))]
-    if not constants and any(_is_number(x) for x in node.inputs):
+    if brief and any(_is_number(x) for x in node.inputs):
         operands = ["·" if not _is_number(x) else _number(x.attr("value")) for x in node.inputs]
         parts.append(f"({', '.join(operands)})")
     return found | {"detail": " ".join(parts)}
@@ -115,7 +126,11 @@ def lines(attributes: dict[str, str]) -> list[str]:
         head = attributes["name"]
     else:
         head = attributes["op"]
-    return [_short(line) for line in (head, attributes["detail"], attributes["type"]) if line]
+    found = [_short(head)]
+    for text in (attributes["detail"], attributes["type"]):
+        wrapped = wrap(text, LABEL_WIDTH, max_lines=MOST_LINES, placeholder=" …", break_on_hyphens=False)
+        found += [_short(line) for line in wrapped]
+    return found
 
 
 def _short(line: str) -> str:
@@ -132,7 +147,7 @@ def _pydot(graph: Graph) -> pydot.Dot:
 
     from graphc.ir.picture import COLOURS, OTHER
 
-    drawn = view(graph, constants=False)
+    drawn = view(graph, brief=True)
     dot = pydot.Dot(quoted(graph.name), graph_type="digraph", rankdir="TB", bgcolor="white")
     dot.set_node_defaults(
         shape="box", style=quoted("rounded,filled"), fontname="Helvetica", fontsize="11", margin="0.12"
@@ -166,4 +181,4 @@ def picture(graph: Graph, format: str = "svg") -> bytes:
     if shutil.which("dot"):
         drawn: Any = _pydot(graph).create(prog="dot", format=format)  # bytes, though pydot's stubs say str
         return bytes(drawn)
-    return draw(view(graph, constants=False), format)
+    return draw(view(graph, brief=True), format)

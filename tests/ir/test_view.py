@@ -57,14 +57,14 @@ def test_view_holds_every_node_with_its_attributes() -> None:
 
 
 def test_numbers_move_into_their_users_in_pictures() -> None:
-    seen = view(dense_layer(), constants=False)
+    seen = view(dense_layer(), brief=True)
     assert "const" not in {attributes["op"] for _, attributes in seen.nodes(data=True)}
     assert "(·, 0.5)" in {attributes["detail"] for _, attributes in seen.nodes(data=True)}
 
 
 def test_an_output_that_is_a_number_stays_visible() -> None:
     one = constant(1.0, TensorType(F32))
-    seen = view(Graph("one", (), {"y": one}), constants=False)
+    seen = view(Graph("one", (), {"y": one}), brief=True)
     assert [attributes["op"] for _, attributes in seen.nodes(data=True)] == ["const", "output"]
 
 
@@ -98,7 +98,7 @@ def test_quoted() -> None:
 
 
 def test_layout_keeps_boxes_apart_and_edges_downwards() -> None:
-    graph = view(dense_layer(), constants=False)
+    graph = view(dense_layer(), brief=True)
     sizes = dict.fromkeys(graph.nodes, (80.0, 30.0))
     placed = layout(graph, sizes)
     centres = list(placed.centres.values())
@@ -106,7 +106,7 @@ def test_layout_keeps_boxes_apart_and_edges_downwards() -> None:
         for x1, y1 in centres[:i]:
             assert abs(x0 - x1) >= 80.0 or abs(y0 - y1) >= 30.0
     for route in placed.routes.values():
-        assert all(upper[1] < lower[1] for upper, lower in pairwise(route))
+        assert all(upper[1] <= lower[1] for upper, lower in pairwise(route))
     assert all(x - 40 >= 0 and x + 40 <= placed.width + 1e-6 for x, _ in centres)
     assert all(y - 15 >= 0 and y + 15 <= placed.height + 1e-6 for _, y in centres)
 
@@ -122,7 +122,7 @@ def test_long_chain_is_laid_out_without_recursion() -> None:
 
 
 def test_svg_is_well_formed_and_shows_every_name() -> None:
-    text = draw(view(dense_layer(), constants=False), "svg").decode()
+    text = draw(view(dense_layer(), brief=True), "svg").decode()
     document = xml.dom.minidom.parseString(text)
     shown = {"".join(n.data for n in e.childNodes) for e in document.getElementsByTagName("text")}
     assert {"x", "w", "contract", "f32[B, 3]", "→ y", "w ← new"} <= shown
@@ -137,7 +137,7 @@ def test_svg_escapes_names() -> None:
 
 def test_png() -> None:
     pytest.importorskip("matplotlib")
-    data = draw(view(dense_layer(), constants=False), "png")
+    data = draw(view(dense_layer(), brief=True), "png")
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(data) > 5000
 
@@ -151,3 +151,17 @@ def test_pictures_that_cannot_be_are_refused() -> None:
 
 def test_an_empty_graph_can_be_drawn() -> None:
     xml.dom.minidom.parseString(draw(view(Graph("empty", (), {})), "svg"))
+
+
+def test_groups_say_what_they_hold_and_items_are_passed_through_in_pictures() -> None:
+    from graphc.passes import levels
+
+    x = leaf("input", "x", TensorType(F32, (B, 4)))
+    y = make("softmax", x, axis=1)
+    graph = levels.pipeline("O2").run(Graph("g", (x,), {"y": y, "z": make("exp", y)}))
+    drawn = view(graph, brief=True)
+    groups = [attributes for _, attributes in drawn.nodes(data=True) if attributes["op"] == "fused"]
+    assert [group["family"] for group in groups] == ["fused reduction"]
+    assert "reduce_max" in groups[0]["detail"]
+    assert "item" not in {attributes["op"] for _, attributes in drawn.nodes(data=True)}
+    assert nx.is_weakly_connected(drawn)
