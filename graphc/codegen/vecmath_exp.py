@@ -29,12 +29,16 @@ def mantissa(r: Lanes, low: Lanes, coefficients: Sequence[float]) -> Lanes:
     return one_and_r + (lost + (r * r).fma(r.polynomial(coefficients), low))
 
 
+def parts(x: Lanes) -> tuple[Lanes, Lanes]:
+    """(p, n): exp(x) = p 2**n, p in [0.7, 1.42] with an error of 1 ulp and n an integral float."""
+    n, r, _ = reduce(x)
+    return (r * r).fma(r.polynomial(table(x).exp), r) + 1, n
+
+
 def exp(x: Lanes) -> Lanes:
     """e**x over the whole range: denormal results are rounded once."""
-    numbers = table(x)
-    low, high = numbers.exp_range
-    n, r, _ = reduce(x.at_most(high).at_least(low))
-    return scale((r * r).fma(r.polynomial(numbers.exp), r) + 1, n)
+    low, high = table(x).exp_range
+    return scale(*parts(x.at_most(high).at_least(low)))
 
 
 def expm1(x: Lanes) -> Lanes:
@@ -51,9 +55,7 @@ def expm1(x: Lanes) -> Lanes:
 def sigmoid(x: Lanes) -> Lanes:
     """1 / (1 + e**-x). With e = e**-|x| and q = e / (1 + e) it is 1 - q, for negative x e - e q: nothing overflows, and
     what rounding does to q matters little."""
-    numbers = table(x)
-    n, r, low = reduce((-x.abs()).at_least(numbers.exp_range[0]))
-    e = scale(mantissa(r, low, numbers.exp), n)
+    e = scale(*parts((-x.abs()).at_least(table(x).exp_range[0])))
     other = e / (e + 1)
     large = x.lt(0).choose(e, 1.0)
     return (-large).fma(other, large)
@@ -67,8 +69,8 @@ def tanh(x: Lanes) -> Lanes:
     if numbers is DOUBLE:
         t = expm1(clamped + clamped)
         return (t / (t + 2)).copysign(x)
-    n, r, low = reduce(clamped + clamped)
-    e = mantissa(r, low, numbers.exp) * power_of_two(n)
-    z = x * x
-    small = (x * z).fma(z.polynomial(TANH), x)
-    return size.gt(0.625).choose((1 - 2 / (e + 1)).copysign(x), small)
+    p, n = parts(clamped + clamped)
+    e = p * power_of_two(n)
+    z = size * size
+    small = (size * z).fma(z.polynomial(TANH), size)
+    return size.gt(0.625).choose(1 - 2 / (e + 1), small).copysign(x)
