@@ -1,0 +1,84 @@
+"""One program on its way to native code: every stage is computed once, when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from graphc.codegen.entry import EntryCode, emit_entry, plan_entry
+from graphc.codegen.epoch import emit_epoch
+from graphc.codegen.index_bounds import index_bounds
+from graphc.codegen.llvm import Module, assembly, compile_object
+from graphc.codegen.target import Target
+from graphc.ir.graph import Graph
+from graphc.passes import levels
+from graphc.passes.pipeline import PassTrace, Pipeline
+from graphc.program import Program
+from graphc.runtime.artifact import Artifact
+from graphc.signature import signature_of
+
+EPOCH = "graphc_epoch"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose: the target, the passes (a level or names), whether to verify after each pass."""
+
+    target: Target
+    passes: str = "O2"
+    verify: bool = False
+    trace: Callable[[str, PassTrace], None] | None = field(default=None, compare=False)
+
+
+class Compilation:
+    """The stages of one program: graphs -> optimised graphs -> kernels and memory -> LLVM IR -> object code."""
+
+    def __init__(self, program: Program, source_hash: str, options: Options) -> None:
+        self.program, self.source_hash, self.options = program, source_hash, options
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return levels.pipeline(self.options.passes)
+
+    @cached_property
+    def optimised(self) -> dict[str, Graph]:
+        """Entry name -> its graph after the passes."""
+        return {name: self._optimise(name, graph) for name, graph in self.program.entries.items()}
+
+    def _optimise(self, name: str, graph: Graph) -> Graph:
+        hook = self.options.trace
+        trace = (lambda t: hook(name, t)) if hook is not None else None
+        return self.pipeline.run(graph, verify=self.options.verify, trace=trace)
+
+    @cached_property
+    def entries(self) -> dict[str, EntryCode]:
+        """Entry name -> its kernels in order and its memory plan."""
+        return {
+            name: plan_entry(f"graphc_{name}", graph, self.options.target, tuple(index_bounds(self.program.entries[name])))
+            for name, graph in self.optimised.items()
+        }
+
+    @cached_property
+    def llvm(self) -> str:
+        """The module as LLVM IR text."""
+        module = Module(self.options.target)
+        for code in self.entries.values():
+            emit_entry(code, module, self.program.symbols)
+        if "step" in self.entries:
+            emit_epoch(module, EPOCH)
+        return module.text()
+
+    @cached_property
+    def object_code(self) -> bytes:
+        return compile_object(self.llvm, self.options.target)
+
+    @cached_property
+    def assembly(self) -> str:
+        return assembly(self.llvm, self.options.target)
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        epoch = EPOCH if "step" in self.entries else None
+        signature = signature_of(self.program, self.entries, self.options.target, self.source_hash, epoch)
+        return Artifact(signature, self.object_code)

@@ -1,0 +1,117 @@
+"""The road on one page: a model file -> program -> graphs -> kernels -> native code -> a model to use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from graphc.codegen.target import NAMED, Target, named
+from graphc.compilation import Compilation, Options
+from graphc.diagnostics import Diagnostic, has_errors, render_all
+from graphc.frontend.build import elaborate
+from graphc.frontend.limits import DEFAULT_LIMITS, Limits
+from graphc.frontend.parser import decode
+from graphc.inspection import Inspection
+from graphc.ir.graph import Graph
+from graphc.passes.levels import LEVELS, LOWERABLE, PASSES
+from graphc.runtime.errors import CompileError, OptionError
+from graphc.runtime.model import Model
+from graphc.source import Source
+
+PathLike = str | os.PathLike[str]
+
+
+def compile_file(path: PathLike, **options: object) -> Model:
+    """The model of a file, compiled and initialised with seed 0; options as for `compile_source`.
+
+    Raises CompileError with all diagnostics of the file, OptionError for a bad option, OSError if it cannot be read.
+    """
+    return _model(read_source(path), options)
+
+
+def compile_source(text: str, *, name: str = "<source>", **options: object) -> Model:
+    """The model of a source text, compiled and initialised with seed 0.
+
+    dims      sizes that fix run-time dimensions, e.g. {"B": 32}
+    model     which model of the text, if there are several
+    optimize  0, 1 or 2 (default)
+    passes    these passes in this order instead of the level's, after those without which there is no code
+    target    "host" (default), "x86-64-v3", "x86-64-v4", "aarch64", "generic"
+    threads   native threads; this version runs one
+    limits    a frontend Limits object
+    """
+    return _model(Source(name, text), options)
+
+
+def check(path: PathLike, limits: Limits = DEFAULT_LIMITS) -> list[Diagnostic]:
+    """All diagnostics of a file; nothing is compiled."""
+    return elaborate(read_source(path), load=read_source, dims=None, model=None, limits=limits)[1]
+
+
+def stage_text(path: PathLike, stage: str, *, entry: str | None = None, **options: object) -> str:
+    """A stage as text: ast graph backward optimised kernels llvm asm memory fusion."""
+    return _inspection(read_source(path), options).text(stage, entry)
+
+
+def stage_graph(path: PathLike, stage: str, *, entry: str | None = None, **options: object) -> Graph:
+    """A stage that is a graph: graph, backward or optimised."""
+    return _inspection(read_source(path), options).graph(stage, entry)
+
+
+def read_source(path: PathLike) -> Source:
+    """The text of a file; CompileError if it is no UTF-8 text within the limits, OSError if it cannot be read."""
+    source, faults = decode(os.fspath(path), Path(path).read_bytes())
+    if has_errors(faults):
+        raise CompileError(faults, render_all(faults))
+    return source
+
+
+def _compile(
+    source: Source,
+    *,
+    dims: Mapping[str, int] | None = None,
+    model: str | None = None,
+    optimize: int = 2,
+    passes: Sequence[str] | None = None,
+    target: str | None = None,
+    threads: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Compilation:
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise OptionError(f"threads must be a positive whole number, not {threads!r}")
+    options = Options(_target(target), _passes(optimize, passes))
+    program, diagnostics = elaborate(source, load=read_source, dims=dict(dims or {}), model=model, limits=limits)
+    if program is None:
+        raise CompileError(diagnostics, render_all(diagnostics))
+    return Compilation(program, hashlib.sha256(source.text.encode()).hexdigest(), options)
+
+
+def _inspection(source: Source, options: dict[str, object]) -> Inspection:
+    return Inspection(_compile(source, **options), source)  # type: ignore[arg-type]
+
+
+def _model(source: Source, options: dict[str, object]) -> Model:
+    inspection = _inspection(source, options)
+    return Model(inspection.compilation.artifact, inspection=inspection)
+
+
+def _target(name: str | None) -> Target:
+    if name in (None, "native", "host"):
+        return named("host")
+    if name not in NAMED:
+        raise OptionError(f"there is no target `{name}`; the targets are native, {', '.join(NAMED)}")
+    return named(str(name))
+
+
+def _passes(optimize: int, passes: Sequence[str] | None) -> str:
+    if passes is not None:
+        unknown = [name for name in passes if name not in PASSES]
+        if unknown:
+            raise OptionError(f"there is no pass `{unknown[0]}`; the passes are {', '.join(PASSES)}")
+        return ",".join(dict.fromkeys([*(one.name for one in LOWERABLE), *passes]))
+    level = f"O{optimize}"
+    if level not in LEVELS:
+        raise OptionError(f"optimize must be 0, 1 or 2, not {optimize!r}")
+    return level

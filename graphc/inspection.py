@@ -1,0 +1,180 @@
+"""Every stage of a compilation as text or as a graph: what `graphc show` and `model.text` print."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from graphc.codegen.entry import EntryCode
+from graphc.codegen.kernel import print_kernel
+from graphc.codegen.memory import size_of
+from graphc.codegen.schedule import Memory, Task
+from graphc.compilation import Compilation
+from graphc.frontend.parser import parse
+from graphc.ir.graph import Graph
+from graphc.ir.text import print_graph
+from graphc.ir.view import to_dot
+from graphc.passes.fuse import fuse_elementwise, fuse_epilogue, fuse_reduction
+from graphc.passes.grouping import group_nodes
+from graphc.passes.pipeline import PassTrace
+from graphc.runtime.errors import OptionError
+from graphc.source import Source
+
+STAGES = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm", "memory", "fusion")
+GRAPHS = ("graph", "backward", "optimised")
+
+
+class Inspection:
+    """The stages of one compilation; made once, kept by the model that was compiled."""
+
+    def __init__(self, compilation: Compilation, source: Source) -> None:
+        self.compilation, self.source = compilation, source
+
+    @property
+    def main_entry(self) -> str:
+        """The entry that is shown where a stage has several: the training step if there is one."""
+        return "step" if "step" in self.compilation.program.entries else "forward"
+
+    def text(self, stage: str, entry: str | None = None) -> str:
+        """The stage as text; OptionError for an unknown stage or entry."""
+        match stage:
+            case "ast":
+                return "\n".join(_tree(parse(self.source)[0]))
+            case "graph" | "backward" | "optimised":
+                return print_graph(self.graph(stage, entry))
+            case "kernels":
+                return self._kernels(entry or self.main_entry)
+            case "llvm":
+                return self.compilation.llvm
+            case "asm":
+                return self.compilation.assembly
+            case "memory":
+                return "\n\n".join(self._memory(name) for name in ([entry] if entry else self.compilation.entries))
+            case "fusion":
+                return self._fusion(entry or self.main_entry)
+        raise OptionError(f"there is no stage `{stage}`; the stages are {', '.join(STAGES)}")
+
+    def graph(self, stage: str, entry: str | None = None) -> Graph:
+        """A stage that is a graph: `graph` (as written), `backward` (with symbolic gradients) or `optimised`."""
+        if stage == "graph":
+            return self._of(self.compilation.program.entries, entry or "forward")
+        if stage == "backward":
+            return self._of(self.compilation.program.entries, entry or "gradients")
+        if stage == "optimised":
+            return self._of(self.compilation.optimised, entry or self.main_entry)
+        raise OptionError(f"the stage `{stage}` is no graph; {', '.join(GRAPHS)} are")
+
+    def _of(self, graphs: Mapping[str, Graph], entry: str) -> Graph:
+        if entry not in graphs:
+            raise OptionError(f"this model has no entry `{entry}`; it has {', '.join(graphs)}")
+        return graphs[entry]
+
+    def explain(self, topic: str) -> str:
+        """`fusion`: what was fused and why not more; `passes`: what each pass did."""
+        if topic == "fusion":
+            return self._fusion(self.main_entry)
+        if topic == "passes":
+            return "\n".join(self._passes(self.main_entry))
+        raise OptionError(f"there is nothing to explain about `{topic}`; topics are fusion, passes")
+
+    def memory(self) -> str:
+        return self.text("memory")
+
+    def to_dot(self, stage: str) -> str:
+        return to_dot(self.graph(stage))
+
+    def _entry(self, name: str) -> EntryCode:
+        if name not in self.compilation.entries:
+            raise OptionError(f"this model has no entry `{name}`; it has {', '.join(self.compilation.entries)}")
+        return self.compilation.entries[name]
+
+    def _kernels(self, entry: str) -> str:
+        code = self._entry(entry)
+        lines = [f"# entry {entry}: {len(code.schedule.tasks)} kernels, in this order"]
+        for task in code.schedule.tasks:
+            lines += ["", *(f"#   {b} = {place}" for b, place in _bindings(task, code)), *print_kernel(task.kernel)]
+        return "\n".join(lines)
+
+    def _memory(self, entry: str) -> str:
+        """Slots with their sizes and the values that share them."""
+        code = self._entry(entry)
+        plan = code.memory
+        lines = [f"entry {entry}: arena of {len(plan.slots)} slots"]
+        for number, slot in enumerate(plan.slots):
+            sizes = " | ".join(str(size) for size in slot.sizes)
+            lines.append(f"  slot {number}: max({sizes}) bytes" if len(slot.sizes) > 1 else f"  slot {number}: {sizes} bytes")
+            for tenant in slot.tenants:
+                first, last = plan.lifetimes[tenant]
+                what = str(tenant.type) if isinstance(tenant, Memory) else f"scratch {tenant.dtype}{list(tenant.shape)}"
+                lines.append(f"    {what:28} {str(size_of(tenant)):>16} bytes, kernels {first}..{last}")
+        symbols = self.compilation.program.symbols
+        for batch in (1, 32, 1024):
+            sizes_at = {s.name: max(s.low, min(batch, s.high or batch)) for s in symbols}
+            where = ", ".join(f"{k} = {v}" for k, v in sizes_at.items()) or "always"
+            lines.append(f"  total {code.arena_bytes(sizes_at):,} bytes at {where}")
+            if not symbols:
+                break
+        updated = ", ".join(str(leaf.attr("name")) for leaf in code.schedule.in_place) or "none"
+        lines.append(f"  written in place: {updated}")
+        return "\n".join(lines)
+
+    def _passes(self, entry: str) -> Iterator[str]:
+        traces: list[PassTrace] = []
+        self.compilation.pipeline.run(self.compilation.program.entries[entry], verify=False, trace=traces.append)
+        yield from (str(t) for t in traces)
+
+    def _fusion(self, entry: str) -> str:
+        """The groups of the optimised entry, then for every edge that was not fused the reason."""
+        traces: list[PassTrace] = []
+        graph = self._of(self.compilation.program.entries, entry)
+        self.compilation.pipeline.run(graph, verify=False, trace=traces.append)
+        result = self.compilation.optimised[entry]
+        groups = [n for n in result.nodes() if n.op == "fused"]
+        lines = [f"entry {entry}: {len(groups)} fused kernels of {len(self._entry(entry).schedule.tasks)} kernels"]
+        for number, node in enumerate(groups):
+            ops = [n.op for n in node.attr("body").nodes() if not n.is_leaf and n.op != "const"]
+            lines.append(f"  group {number}: {node.type}  {' '.join(ops)}")
+        fusions = (fuse_epilogue.name, fuse_reduction.name, fuse_elementwise.name)
+        first = next((t.before for t in traces if t.name in fusions), None)
+        lines.append("not fused:" if first is not None else "no fusion pass was run")
+        if first is not None:
+            for producer, consumer, reason in group_nodes(first).reasons:
+                lines.append(f"  {producer.op} -> {consumer.op} {consumer.type}: {reason}")
+        return "\n".join(lines)
+
+
+def _bindings(task: Task, code: EntryCode) -> Iterator[tuple[str, str]]:
+    for buffer in task.kernel.buffers:
+        memory = task.writes.get(buffer) or task.reads.get(buffer)
+        if memory is None or memory.kind == "arena":
+            slot = code.memory.slot_of[memory if memory is not None else buffer]
+            yield buffer.name, f"arena slot {slot}"
+        elif memory.kind == "constant":
+            yield buffer.name, "constant"
+        else:
+            yield buffer.name, f"{memory.kind} {memory.name}"
+
+
+def _tree(value: Any, label: str = "", pad: str = "") -> Iterator[str]:
+    """A syntax tree as indented lines; spans are left out."""
+    head = f"{pad}{label}: " if label else pad
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.name not in ("span", "source")]
+        plain = [(n, v) for n, v in fields if not _is_tree(v)]
+        shown = " ".join(f"{n}={v!r}" for n, v in plain if v not in (None, (), ""))
+        yield f"{head}{type(value).__name__} {shown}".rstrip()
+        for name, child in fields:
+            if _is_tree(child):
+                yield from _tree(child, name, pad + "  ")
+    elif isinstance(value, (tuple, list)):
+        for child in value:
+            yield from _tree(child, label, pad)
+    else:
+        yield f"{head}{value!r}"
+
+
+def _is_tree(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(_is_tree(item) for item in value)
+    return dataclasses.is_dataclass(value) and hasattr(value, "span")
