@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.codegen.vecmath_exp import reduce, table
+from graphc.codegen.vecmath_exp import parts, table
 from graphc.codegen.vecmath_shared import Lanes, power_of_two
 
 
@@ -10,7 +10,6 @@ def erf(x: Lanes) -> Lanes:
     numbers, size = table(x), x.abs()
     small = (x * x).polynomial(numbers.erf).fma(x, x)
     t = size.at_most(numbers.erfcx_end)
-    n, r, _ = reduce(-(t * t))
-    exponential = ((r * r).fma(r.polynomial(numbers.exp), r) + 1) * power_of_two(n)
-    big = 1 - exponential * (t - numbers.erfcx_middle).polynomial(numbers.erfcx)
+    p, n = parts(-(t * t))
+    big = 1 - p * power_of_two(n) * (t - numbers.erfcx_middle).polynomial(numbers.erfcx)
     return size.gt(1).choose(big.copysign(x), small)
