@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from graphc.driver import compile_file as compile
     from graphc.driver import compile_source as compile_source
-    from graphc.runtime.artifact import load as load
     from graphc.runtime.errors import CompileError as CompileError
     from graphc.runtime.errors import GraphcError as GraphcError
     from graphc.runtime.model import Model as Model
+    from graphc.runtime.model import load as load
 
 __version__ = "0.1.0"
 __all__ = ["CompileError", "GraphcError", "Model", "__version__", "compile", "compile_source", "load"]
@@ -33,7 +33,7 @@ _HOMES = {
     "Model": ("graphc.runtime.model", "Model"),
     "compile": ("graphc.driver", "compile_file"),
     "compile_source": ("graphc.driver", "compile_source"),
-    "load": ("graphc.runtime.artifact", "load"),
+    "load": ("graphc.runtime.model", "load"),
 }
 
 

@@ -174,7 +174,7 @@ def _add_show(commands: Commands) -> None:
     command.add_argument("--stage", choices=STAGES, default="graph", help="default: graph")
     command.add_argument("--format", choices=("text", "dot", "svg", "png"), default="text", help="default: text")
     command.add_argument(
-        "--entry", choices=("forward", "step", "evaluate", "gradients", "apply"), help="draw this entry"
+        "--entry", choices=("forward", "step", "evaluate", "gradients", "apply"), help="only this entry"
     )
     command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
     add_compile_options(command)
@@ -186,7 +186,9 @@ def run_show(arguments: argparse.Namespace) -> int:
 
     options = compile_options(arguments)
     if arguments.format == "text":
-        write_text(driver.stage_text(arguments.file, arguments.stage, **options), arguments.output)
+        write_text(
+            driver.stage_text(arguments.file, arguments.stage, entry=arguments.entry, **options), arguments.output
+        )
         return 0
     if arguments.stage not in DRAWN:
         raise OptionError(f"the stage `{arguments.stage}` is text only; {', '.join(DRAWN)} can be drawn")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from graphc.runtime.errors import OptionError
 
 if TYPE_CHECKING:
     from graphc.runtime.model import Model
+
+CHECKPOINT = "checkpoint"
+"""The part of a run folder that `--resume` reads."""
 
 SPECS = """\
 data files, checked against the model's types before anything runs:
@@ -123,27 +127,34 @@ def run_train(arguments: argparse.Namespace) -> int:
     model = driver.compile_file(arguments.file, threads=arguments.threads, **options)
     say(f"compiled {arguments.file} in {time.perf_counter() - started:.2f} s")
     say(summary(model))
-    folder = Path(arguments.out or arguments.resume or Path("runs") / model.signature.name)
+    folder = Path(arguments.out or arguments.resume or Path("runs") / model.name)
     model.init(seed=arguments.seed)
     if arguments.resume:
-        model.restore(Path(arguments.resume) / "checkpoint")
+        say(f"resuming from {model.restore(Path(arguments.resume) / CHECKPOINT)}")
     for name, value in arguments.set:
         model.hyper[name] = value
-    history = model.fit(
-        inputs,
-        batch=arguments.batch,
-        epochs=arguments.epochs,
-        validation=arguments.validation,
-        patience=arguments.patience,
-        seed=arguments.seed,
-    )
+    try:
+        history = model.fit(
+            inputs,
+            batch=arguments.batch,
+            epochs=arguments.epochs,
+            validation=arguments.validation or None,
+            patience=arguments.patience,
+            seed=arguments.seed,
+            checkpoint=folder / CHECKPOINT,
+            resume=bool(arguments.resume),
+        )
+    except KeyboardInterrupt:
+        if (folder / CHECKPOINT).exists():
+            say(f"\nto go on from the last checkpoint, add: --resume {folder}")
+        raise
     graphs = {
         "graph": driver.stage_graph(arguments.file, "graph", entry="forward", **options),
         "step": driver.stage_graph(arguments.file, "optimised", entry="step", **options),
     }
     lines = write_run_folder(folder, model, history, graphs)
     say(f"{folder}/")
-    for line in lines:
+    for line in [*lines, f"{CHECKPOINT + '/':22} to go on from: graphc train ... --resume {folder}"]:
         say(f"  {line}")
     return 0
 
@@ -154,7 +165,7 @@ def summary(model: Model) -> str:
 
     count = sum(array.size for array in model.params.values())
     inputs = ", ".join(f"{leaf.name}: {describe(leaf)}" for leaf in model.signature.with_role("input"))
-    return f"{model.signature.name}({inputs}), {count:,} parameters in {len(model.params)} tensors"
+    return f"{model.name}({inputs}), {count:,} parameters in {len(model.params)} tensors"
 
 
 def _add_run(commands: Commands) -> None:
@@ -195,7 +206,7 @@ def run_run(arguments: argparse.Namespace) -> int:
             say("no --weights given: the parameters have their initial values (seed 0)")
     outputs = model(**inputs)
     if arguments.out:
-        np.savez(arguments.out, **outputs)
+        save_archive(arguments.out, outputs)
         say(f"wrote {arguments.out}: " + ", ".join(f"{n} {_type_text(a)}" for n, a in outputs.items()))
         return 0
     with np.printoptions(precision=6, suppress=True, threshold=200, edgeitems=4, linewidth=110):
@@ -204,16 +215,25 @@ def run_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def save_archive(path: str, arrays: Mapping[str, Any]) -> None:
+    """A .npz file; an output may have any name, also one that is an argument of np.savez."""
+    import numpy as np
+
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
 def load_or_compile(arguments: argparse.Namespace) -> Model:
     """The model of an artifact, or of a model file compiled with the command's options."""
     if not arguments.file.endswith(".gc"):
         from graphc.runtime.model import load
 
-        return load(arguments.file, threads=arguments.threads)
+        return load(arguments.file)
     from graphc import driver
 
-    model: Model = driver.compile_file(arguments.file, threads=arguments.threads, **compile_options(arguments))
-    return model
+    return driver.compile_file(arguments.file, threads=arguments.threads, **compile_options(arguments))
 
 
 def _type_text(array: Any) -> str:

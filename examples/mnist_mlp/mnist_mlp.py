@@ -36,7 +36,7 @@ def load_parts(folder: Path) -> tuple[Part, Part]:
     if (folder / "train-images-idx3-ubyte.gz").exists():
         return load(folder, "train"), test
     order = np.random.default_rng(0).permutation(len(test["label"]))
-    first, rest = order[:8000], order[8000:]
+    first, rest = order[: len(order) * 4 // 5], order[len(order) * 4 // 5 :]
     return {name: array[first] for name, array in test.items()}, {name: array[rest] for name, array in test.items()}
 
 
