@@ -1,0 +1,230 @@
+"""Elementwise functions and activations."""
+
+from __future__ import annotations
+
+import math
+
+from graphc.frontend.arithmetic import Operand, elementwise
+from graphc.frontend.call import Site, Wrong
+from graphc.frontend.functions import function
+from graphc.frontend.literal import fold_function
+from graphc.frontend.values import Literal, Many, Size, Tensor, Value, tensor
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node, constant, leaf, make
+from graphc.ir.types import BOOL
+from graphc.ops.build import cast, where
+
+UNARY = (
+    *("exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "sin", "cos", "tanh", "sigmoid", "erf", "floor", "ceil"),
+    *("round", "relu", "isnan", "isinf"),
+)
+
+
+def _unary(name: str, kinds: str) -> None:
+    @function(f"{name}(x)")
+    def run(site: Site) -> Value:
+        folded = fold_function(name, site.value("x"))
+        if folded is not None:
+            return folded
+        x = site.tensor("x", kinds)
+        return tensor(site.make(name, x.node).node, x.flexible)
+
+
+for _name in UNARY:
+    _unary(_name, "fiu" if _name == "relu" else "f")
+_unary("abs", "fiu")
+_unary("sign", "fiu")
+_unary("stop_gradient", "")
+
+
+def _extremum(name: str) -> None:
+    """max and min: of two values element by element, of one over axes."""
+
+    @function(f"{name}(x, y=, axis=, keep=)")
+    def run(site: Site) -> Value:
+        if site.has("y"):
+            if site.has("axis") or site.has("keep"):
+                site.error("GC0404", f"`{name}` of two values has no axis", site.span)
+                raise Wrong
+            sides = (site.value("x"), site.value("y"))
+            if all(isinstance(side, Literal) for side in sides):
+                pick = max if name == "max" else min
+                return Literal(pick(site.number("x"), site.number("y")))
+            return site.combine(name, "x", "y")
+        from graphc.frontend.functions_reduction import reduced
+
+        x, _, axes = reduced(site)
+        if not axes:
+            return x
+        made = site.make(f"reduce_{name}", x.node, axes=axes)
+        return tensor(made.node, tuple(free for i, free in enumerate(x.flexible) if i not in axes))
+
+
+_extremum("max")
+_extremum("min")
+
+
+@function("clip(x, low, high)")
+def _clip(site: Site) -> Value:
+    """min(max(x, low), high); NaN stays NaN."""
+    raised = site.combine("max", "x", "low")
+    if not isinstance(raised, Tensor):
+        raise Wrong
+    operands = (Operand(raised, site.where("x")), site.operand("high"))
+    return elementwise(site.shared, "min", operands, site.real, site.span, "`clip`")
+
+
+@function("where(condition, yes, no)")
+def _where(site: Site) -> Value:
+    """Element by element `yes` where the condition holds, else `no`."""
+    condition = site.tensor("condition", "b")
+    yes, no = site.operand("yes"), site.operand("no")
+    from graphc.frontend.arithmetic import Tensor as _Tensor
+    from graphc.frontend.arithmetic import build, common_shape, expand, unify_types
+
+    sides = unify_types(site.shared, (yes, no), site.real, site.span, "`where`")
+    if sides is None:
+        raise Wrong
+    values = [condition, *sides]
+    shape, flexible = condition.shape, condition.flexible
+    for value, given in zip(sides, (yes, no), strict=True):
+        common = common_shape(_Tensor(constant(False, condition.node.type.with_shape(shape)), flexible), value)
+        if isinstance(common, int):
+            also = [(site.where("condition"), str(condition)), (given.span, str(value)), *given.origins()]
+            title = f"`where` joins {condition} and {value}"
+            site.shared.error("GC0201", title, site.mark, f"axis {-common} differs", also=also)
+            raise Wrong
+        shape, flexible = common
+    nodes = [expand(value, shape, flexible) for value in values]
+    made = build(site.shared, "where", (), nodes, site.span)
+    if not isinstance(made, Tensor):
+        raise Wrong
+    return Tensor(made.node, flexible)
+
+
+@function("cast(x, type)")
+def _cast(site: Site) -> Value:
+    """The same numbers in another element type."""
+    dtype = site.dtype("type")
+    given = site.operand("x")
+    value = given.value
+    if isinstance(value, Literal | Size) and dtype != BOOL and dtype.is_float:
+        from graphc.frontend.arithmetic import literal_as
+
+        made = literal_as(site.shared, value, dtype, given.span)
+        if not isinstance(made, Tensor):
+            raise Wrong
+        return made
+    x = site.tensor("x")
+    return tensor(cast(x.node, dtype), x.flexible)
+
+
+@function("leaky_relu(x, slope=)")
+def _leaky_relu(site: Site) -> Value:
+    """x where x >= 0, else slope * x (0.01)."""
+    x, slope = site.tensor("x", "f"), float(site.number("slope", 0.01))
+    return _pick(x, x.node, x.node * slope)
+
+
+@function("elu(x, alpha=)")
+def _elu(site: Site) -> Value:
+    """x where x >= 0, else alpha * (exp(x) - 1)  (Clevert et al. 2015)."""
+    x, alpha = site.tensor("x", "f"), float(site.number("alpha", 1.0))
+    return _pick(x, x.node, _negative_exponential(x.node) * alpha)
+
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
+
+
+@function("selu(x)")
+def _selu(site: Site) -> Value:
+    """scale * elu(x, alpha) with the constants of Klambauer et al. 2017."""
+    x = site.tensor("x", "f")
+    inner = _pick(x, x.node, _negative_exponential(x.node) * SELU_ALPHA)
+    return tensor(inner.node * SELU_SCALE, x.flexible)
+
+
+def _negative_exponential(x: Node) -> Node:
+    """exp(x) - 1 for negative x, without overflow (and NaN derivatives) where it is not wanted."""
+    return make("expm1", make("min", x, constant(0.0, x.type)))
+
+
+def _pick(x: Tensor, yes: Node, no: Node) -> Tensor:
+    return tensor(where(make("ge", x.node, constant(0.0, x.node.type)), yes, no), x.flexible)
+
+
+@function("softplus(x)")
+def _softplus(site: Site) -> Value:
+    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)): no overflow."""
+    x = site.tensor("x", "f")
+    return tensor(make("relu", x.node) + make("log1p", make("exp", -make("abs", x.node))), x.flexible)
+
+
+@function("silu(x)")
+def _silu(site: Site) -> Value:
+    """x * sigmoid(x)."""
+    x = site.tensor("x", "f")
+    return tensor(x.node * make("sigmoid", x.node), x.flexible)
+
+
+@function("gelu(x, approximate=)")
+def _gelu(site: Site) -> Value:
+    """x * Phi(x) by erf; approximate=tanh is the formula of Hendrycks and Gimpel 2016."""
+    x = site.tensor("x", "f")
+    if site.word("approximate", ("none", "tanh"), "none") == "tanh":
+        inner = (x.node + x.node * x.node * x.node * 0.044715) * math.sqrt(2.0 / math.pi)
+        return tensor(x.node * 0.5 * (make("tanh", inner) + 1.0), x.flexible)
+    return tensor(x.node * 0.5 * (make("erf", x.node * math.sqrt(0.5)) + 1.0), x.flexible)
+
+
+@function("hard_step(x)")
+def _hard_step(site: Site) -> Value:
+    """1 where x >= 0, else 0; its derivative is taken as 1 (straight through)."""
+    x = site.tensor("x", "f")
+    still = make("stop_gradient", x.node)
+    kind = x.node.type
+    y = where(make("ge", still, constant(0.0, kind)), constant(1.0, kind), constant(0.0, kind))
+    dy = leaf("input", "cotangent", kind)
+    rule = Graph("hard_step", (dy,), {"x": dy})
+    return tensor(make("custom_vjp", y, x.node, rule=rule, count=1), x.flexible)
+
+
+@function("zeros()")
+def _zeros(site: Site) -> Value:
+    return Literal(0)
+
+
+@function("ones()")
+def _ones(site: Site) -> Value:
+    return Literal(1)
+
+
+@function("constant(value)")
+def _constant(site: Site) -> Value:
+    value = site.value("value")
+    if not isinstance(value, Literal):
+        site.fail("value", "must be a number known at compile time")
+        raise Wrong
+    return value
+
+
+@function("grad(y, x)")
+def _grad(site: Site) -> Value:
+    """The derivative of the float scalar y by x, which y was computed from; of x's type."""
+    from graphc.autodiff import gradients
+
+    y = site.tensor("y")
+    given = site.operand("x")
+    values = given.value.items if isinstance(given.value, Many) else (given.value,)
+    if y.rank or not y.dtype.is_float:
+        site.error(
+            "GC0602", f"only a float scalar has a gradient, not {y}", site.where("y"), help="take its mean or sum"
+        )
+        raise Wrong
+    for value in values:
+        if not isinstance(value, Tensor) or not value.dtype.is_float:
+            site.error("GC0602", "the gradient is taken by a float value", given.span)
+            raise Wrong
+    xs = [value for value in values if isinstance(value, Tensor)]
+    made = [tensor(node, x.flexible) for node, x in zip(gradients(y.node, [x.node for x in xs]), xs, strict=True)]
+    return made[0] if not isinstance(given.value, Many) else Many(tuple(made))

@@ -1,0 +1,1 @@
+"""Movement: the elements at other places, no arithmetic."""

@@ -1,0 +1,142 @@
+"""Names while elaborating: a frame per block call, bindings with their origin, and the state all frames share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from graphc.diagnostics import Diagnostic, Label
+from graphc.frontend.limits import Limits
+from graphc.frontend.values import POISON, Poison, Value
+from graphc.ir.dims import Dim
+from graphc.ir.node import Node
+from graphc.ir.types import F32, DType
+from graphc.program import Requirement, Variable
+from graphc.source import Span
+
+if TYPE_CHECKING:
+    from graphc.frontend import syntax as s
+    from graphc.frontend.resolve import ModuleScope
+
+
+class Stop(Exception):
+    """A limit has been reported: the rest of the file is not looked at."""
+
+
+@dataclass(slots=True)
+class Binding:
+    """A value under a name, where it was declared, and the axes as they were written (for messages and `axis=`)."""
+
+    value: Value
+    span: Span
+    type_span: Span | None = None
+    axes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class DimBinding:
+    """A dimension under a name; `dim` None: a generic that is not solved yet."""
+
+    dim: Dim | None
+    span: Span
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """What a body sees. `kind` is model, block, train, optimizer or const."""
+
+    module: ModuleScope
+    kind: str
+    path: str = ""
+    dims: dict[str, DimBinding] = field(default_factory=dict)
+    names: dict[str, Binding] = field(default_factory=dict)
+    leading: tuple[Dim, ...] | None = None
+    is_training: bool = False
+    when_training: bool = False
+    frozen: bool = False
+    instance: object = None
+    cotangents: dict[str, Value] | None = None
+    states: dict[str, Node] = field(default_factory=dict)
+    outputs: dict[str, s.Parameter] = field(default_factory=dict)
+    element: DType | None = None  # in an optimizer: the parameter's element type
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Element types of parameters in memory and of `real` in computations."""
+
+    params: DType = F32
+    compute: DType = F32
+
+
+@dataclass(slots=True, eq=False)
+class Shared:
+    """The state of one elaboration: what has been made and what is wrong."""
+
+    limits: Limits
+    precision: Precision
+    call_block: Callable[..., Value]
+    optimizers: Callable[[], ModuleScope] = field(init=False)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    spans: dict[Node, Span] = field(default_factory=dict)
+    params: dict[str, tuple[Variable, Span]] = field(default_factory=dict)
+    states: dict[str, tuple[Variable, Span]] = field(default_factory=dict)
+    state_values: dict[Node, Node] = field(default_factory=dict)
+    probes: dict[str, Node] = field(default_factory=dict)
+    requirements: dict[Requirement, None] = field(default_factory=dict)
+    active: list[tuple[s.Block, Span]] = field(default_factory=list)
+    instances: list[object] = field(default_factory=list)
+    steps: int = 0
+    depth: int = 0
+    is_symbolic_check: bool = False  # a block on its own: its generics stand for any size
+
+    def error(
+        self,
+        code: str,
+        title: str,
+        span: Span,
+        text: str = "",
+        *,
+        help: str = "",
+        also: Iterable[tuple[Span, str]] = (),
+        place: Span | None = None,
+    ) -> Poison:
+        """Reports an error; returns poison, so that `return shared.error(...)` ends an evaluation."""
+        labels = (Label(span, text), *(Label(where, what) for where, what in also))
+        self.diagnostics.append(Diagnostic(code, title, labels, help, place=place))
+        if len(self.diagnostics) > 20 * self.limits.errors:
+            raise Stop
+        return POISON
+
+    def warn(self, code: str, title: str, span: Span, text: str = "", *, help: str = "") -> None:
+        self.diagnostics.append(Diagnostic(code, title, (Label(span, text),), help, severity="warning"))
+
+    def unsupported(self, what: str, span: Span, code: str = "GC0901", help: str = "") -> Poison:
+        """The one error for what the language has and this version does not build."""
+        return self.error(code, f"{what} not supported yet", span, help=help)
+
+    def count(self, span: Span) -> None:
+        """One more step of elaboration; the budget bounds the time and memory that expansion may take."""
+        self.steps += 1
+        if self.steps > self.limits.nodes:
+            title = f"the model expands to more than {self.limits.nodes} nodes"
+            self.error("GC0801", title, span, "the limit is reached here", help="use fewer or smaller blocks")
+            raise Stop
+
+    def enter(self, span: Span) -> None:
+        """One level deeper; bounds the recursion of the elaborator."""
+        self.depth += 1
+        if self.depth > 10 * self.limits.nesting:
+            self.error("GC0802", "blocks and expressions are nested too deeply", span)
+            raise Stop
+
+    def leave(self) -> None:
+        self.depth -= 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean ...?`, or nothing."""
+    near = get_close_matches(name, list(dict.fromkeys(known)), n=1, cutoff=0.6)
+    return f"did you mean `{near[0]}`?" if near else ""
