@@ -63,7 +63,7 @@ class Arena:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a set of input shapes determines. `fresh`: outputs in new arrays, as (name, place in the table, shape, dtype)."""
+    """What a set of input shapes determines. `fresh`: outputs in new arrays (name, place in table, shape, dtype)."""
 
     dims: Mapping[str, int]
     native_dims: Any
@@ -98,6 +98,8 @@ class BoundEntry:
                 self.table[place] = ctypes.addressof(value)
                 self.figures.append((output.name, value))
         self._figure_names = frozenset(name for name, _ in self.figures)
+        others = (leaf for leaf in signature.with_role("input") if key != "forward" or not leaf.train_only)
+        self.unused = frozenset(leaf.name for leaf in others) - set(self._names)  # declared, but not needed here
         self._plans: dict[tuple[Shape, ...], Plan] = {}
 
     def run(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -118,7 +120,7 @@ class BoundEntry:
             table[place] = at
             held.append(array)
             shapes.append(array.shape)
-        if len(given) != len(held):
+        if len(given) != len(held) and any(name not in self._names and name not in self.unused for name in given):
             raise self._wrong_names(given)
         key = tuple(shapes)
         plan = self._plans.get(key) or self._make_plan(key)
@@ -151,7 +153,7 @@ class BoundEntry:
 
     def _wrong_names(self, given: Mapping[str, Any]) -> InputTypeError:
         missing = [name for name in self._names if name not in given]
-        unknown = [str(name)[:80] for name in given if name not in self._names]
+        unknown = [str(name)[:80] for name in given if name not in self._names and name not in self.unused]
         parts = [f"missing {', '.join(f'`{name}`' for name in missing)}"] if missing else []
         parts += [f"unknown {', '.join(f'`{name}`' for name in unknown)}"] if unknown else []
         takes = ", ".join(self._names) or "nothing"

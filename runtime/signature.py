@@ -7,16 +7,13 @@ path (`c1.w`), slots `m/c1.w`, gradients `gradient/c1.w` (see `gradient_name`).
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import types
 import typing
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from graphc.runtime.dimexpr import Expr, freeze, symbols
 from graphc.runtime.errors import ArtifactError
+from graphc.runtime.schema import decode, encode
 
 DTYPES: dict[str, str] = {  # graphc name -> NumPy name
     "f64": "float64",
@@ -29,19 +26,19 @@ DTYPES: dict[str, str] = {  # graphc name -> NumPy name
 }
 ROLES = ("input", "param", "state", "slot", "hyper", "step", "gradient")
 ENTRIES = ("forward", "step", "evaluate", "gradients", "apply")
-INITIALISERS: dict[str, tuple[str, ...]] = {  # kind -> its arguments, all required
-    "zeros": (),
-    "ones": (),
-    "constant": ("value",),
-    "uniform": ("low", "high"),
-    "normal": ("mean", "std"),
-    "truncated_normal": ("mean", "std"),
-    "glorot_uniform": (),
-    "glorot_normal": (),
-    "he_uniform": (),
-    "he_normal": (),
-    "lecun_normal": (),
-    "orthogonal": ("gain",),
+INITIALISERS: dict[str, dict[str, float | None]] = {  # kind -> its arguments and their defaults, None: required
+    "zeros": {},
+    "ones": {},
+    "constant": {"value": None},
+    "uniform": {"low": -0.05, "high": 0.05},
+    "normal": {"mean": 0.0, "std": 0.05},
+    "truncated_normal": {"mean": 0.0, "std": 0.05},
+    "glorot_uniform": {},
+    "glorot_normal": {},
+    "he_uniform": {},
+    "he_normal": {},
+    "lecun_normal": {},
+    "orthogonal": {"gain": 1.0},
 }
 GRADIENT = "gradient/"
 MAX_RANK = 32
@@ -88,10 +85,11 @@ class Init:
     def __post_init__(self) -> None:
         if self.kind not in INITIALISERS:
             raise ArtifactError(f"unknown initialiser `{self.kind}`; known are {', '.join(INITIALISERS)}")
-        if self.kind == "orthogonal" and not self.args:
-            object.__setattr__(self, "args", {"gain": 1.0})
-        if sorted(self.args) != sorted(INITIALISERS[self.kind]):
-            raise ArtifactError(f"initialiser `{self.kind}` takes {INITIALISERS[self.kind]}, not {tuple(self.args)}")
+        known = INITIALISERS[self.kind]
+        args = {name: self.args.get(name, default) for name, default in known.items()}
+        if None in args.values() or any(name not in known for name in self.args):
+            raise ArtifactError(f"initialiser `{self.kind}` takes {tuple(known)}, not {tuple(self.args)}")
+        object.__setattr__(self, "args", args)
 
 
 @dataclass(frozen=True)
@@ -175,12 +173,12 @@ class Signature:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
-        return typing.cast(dict[str, Any], _encode(self))
+        return typing.cast(dict[str, Any], encode(self))
 
     @staticmethod
     def from_json(data: Any) -> Signature:
         """The inverse of `to_json`; `ArtifactError` naming the field for anything else."""
-        return typing.cast(Signature, _decode(data, Signature, "signature"))
+        return typing.cast(Signature, decode(data, Signature, "signature"))
 
 
 def check(signature: Signature) -> None:
@@ -244,66 +242,3 @@ def _distinct(names: typing.Sequence[str], where: str) -> None:
 def _require(holds: bool, where: str, what: str) -> None:
     if not holds:
         raise ArtifactError(f"signature.{where}: {what}")
-
-
-# --- JSON with a schema taken from the dataclasses themselves
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {one.name: _encode(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: _encode(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [_encode(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no inf and nan
-    return value
-
-
-def _decode(data: Any, kind: Any, where: str) -> Any:
-    """`data` as `kind`, which is one of the annotations used in this file."""
-    if dataclasses.is_dataclass(kind):
-        return _decode_object(data, typing.cast(type, kind), where)
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if kind == Expr:
-        return freeze(data, where)
-    if origin is tuple and isinstance(data, list):
-        return tuple(_decode(one, args[0], f"{where}[{i}]") for i, one in enumerate(data))
-    if origin is dict and isinstance(data, dict):
-        return {key: _decode(one, args[1], f"{where}.{key}") for key, one in data.items()}
-    if origin in (typing.Union, types.UnionType):
-        return None if data is None else _decode(data, args[0], where)
-    if kind is float and isinstance(data, int | float | str) and not isinstance(data, bool):
-        return _decode_float(data, where)
-    if isinstance(kind, type) and type(data) is kind:  # `type() is`: True is not an int here
-        return data
-    raise ArtifactError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {type(data).__name__}")
-
-
-def _decode_float(data: float | str, where: str) -> float:
-    if isinstance(data, str):
-        if data not in ("inf", "-inf", "nan"):
-            raise ArtifactError(f"{where}: expected a number")
-        return float(data)
-    if isinstance(data, float) and not math.isfinite(data):
-        raise ArtifactError(f"{where}: a number too large for f64")
-    return data
-
-
-def _decode_object(data: Any, kind: type, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise ArtifactError(f"{where}: expected an object, found {type(data).__name__}")
-    hints = _hints(kind)
-    for key in data:
-        if key not in hints:
-            raise ArtifactError(f"{where}: unknown key `{key[:80]}`")
-    for key in hints:
-        if key not in data:
-            raise ArtifactError(f"{where}: missing key `{key}`")
-    return kind(**{key: _decode(data[key], hint, f"{where}.{key}") for key, hint in hints.items()})

@@ -1,0 +1,242 @@
+"""`model.fit`: epochs over arrays in memory.
+
+    data        input name -> whole array; all the training inputs. Converted once, then rows are gathered natively.
+    batch       rows a step. A last short batch is run too (its figures weigh by its rows); if the batch size was fixed
+                at compile time, the rows that do not fill a batch are left out of that epoch.
+    epochs      how many passes in all; with `resume`, those already done count.
+    validation  a part such as 0.1 (the last round(rows * part) rows, at least one, of a permutation drawn from the
+                seed), or a mapping like `data`. Its figures are `val_loss`, ...
+    patience    stop after so many epochs without a lower `val_loss` (`loss` without validation). With patience the best
+                weights are back in the model at the end (not after Ctrl-C); slots are those of the last epoch.
+    callbacks   called with (epoch from 1, the row of figures); one that returns "stop" ends the training.
+    shuffle     a new order each epoch, drawn from (seed, epoch).
+    seed        of split and order; the model's own by default.
+    progress    "auto" or True: a bar on a terminal, a line an epoch elsewhere; False: nothing.
+    checkpoint  a folder; written after each epoch and on Ctrl-C.
+    resume      go on from where `model.restore` or an interrupted `fit` left off: bit for bit the same training.
+
+Everything is checked before the first step: names, dtypes, shapes, lengths, index ranges, finite numbers.
+Ctrl-C is heard within about 0.1 s; the model is then as after the last whole batch.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphc.runtime import rng
+from graphc.runtime.dataset import Dataset
+from graphc.runtime.epoch import BatchLoop
+from graphc.runtime.errors import InputValueError, OptionError
+from graphc.runtime.history import History
+from graphc.runtime.progress import Progress, make_progress
+from graphc.runtime.store import Cursor
+
+if TYPE_CHECKING:
+    from graphc.runtime.model import Model
+
+CHUNK_SECONDS = 0.06  # of native work between looks at signals and the progress bar
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The arguments of `fit`, as documented above."""
+
+    batch: int
+    epochs: int
+    validation: float | Mapping[str, Any] | None
+    patience: int | None
+    callbacks: tuple[Callable[[int, dict[str, Any]], object], ...]
+    shuffle: bool
+    seed: int | None
+    progress: bool | str
+    checkpoint: str | os.PathLike[str] | None
+    resume: bool
+
+    def __post_init__(self) -> None:
+        check_count("batch", self.batch)
+        check_count("epochs", self.epochs)
+        if self.patience is not None:
+            check_count("patience", self.patience)
+        for callback in self.callbacks:
+            if not callable(callback):
+                raise OptionError(f"a callback must be callable, not {type(callback).__name__}")
+
+
+def check_count(name: str, value: Any) -> int:
+    """`value` as an int from 1 to 2**31; `OptionError` otherwise."""
+    try:
+        number = 0 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = 0
+    if not 1 <= number < 1 << (62 if name == "arena_limit" else 31):
+        raise OptionError(f"{name} must be a positive whole number, not {value!r:.80}")
+    return number
+
+
+def fit(model: Model, data: Mapping[str, Any], options: FitOptions) -> History:
+    """Train `model`; returns the history of this call."""
+    training = Training(model, data, options)
+    history = History()
+    try:
+        training.run(history)
+    except KeyboardInterrupt:
+        history.stopped = "interrupted"
+        training.interrupted()
+        raise
+    finally:
+        training.progress.close()
+    return history
+
+
+@dataclass(frozen=True)
+class Held:
+    """The loop over held-out rows, and which they are."""
+
+    loop: BatchLoop
+    rows: NDArray[np.int64]
+
+
+class Training:
+    """One call of `fit`: the loops over the training and validation rows, and the cursor."""
+
+    def __init__(self, model: Model, data: Mapping[str, Any], options: FitOptions) -> None:
+        self.model, self.options = model, options
+        whole = model.dataset("step", data)
+        _check_finite(whole)
+        self.cursor = self._first_cursor()
+        self.rows, held_out = self._split(whole)
+        self.loop = model.batches("step", whole, options.batch, len(self.rows))
+        self.held = self._held(data, held_out)
+        self.progress: Progress = make_progress(options.progress)
+        self._running: Cursor | None = None  # the cursor with which the loop began
+
+    def _held(self, data: Mapping[str, Any], rows: NDArray[np.int64] | None) -> Held | None:
+        """The validation loop: over `rows` of the data, or over the arrays given for it."""
+        if rows is None:
+            return None
+        given = self.options.validation if isinstance(self.options.validation, Mapping) else None
+        judged = self.model.dataset("evaluate", data if given is None else given)
+        _check_finite(judged)
+        if given is not None:
+            rows = np.arange(judged.rows, dtype=np.int64)
+        return Held(self.model.batches("evaluate", judged, self.options.batch, len(rows)), rows)
+
+    def _first_cursor(self) -> Cursor:
+        store, options = self.model.store, self.options
+        seed = rng.check_seed(options.seed) if options.seed is not None else store.seed
+        if options.resume and store.cursor is not None:
+            if options.seed is not None and seed != store.cursor.seed:
+                raise OptionError(f"seed {seed} is not that of the training to resume, {store.cursor.seed}")
+            return store.cursor
+        store.best = None
+        return Cursor(seed)
+
+    def _split(self, whole: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """Rows to train on, and rows held out (empty when validation has data of its own, None without validation)."""
+        part = self.options.validation
+        rows = np.arange(whole.rows, dtype=np.int64)
+        if isinstance(part, Mapping):
+            return rows, rows[:0]
+        if part is None or (isinstance(part, int | float) and not isinstance(part, bool) and part == 0):
+            return rows, None
+        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part < 1:
+            raise OptionError(f"validation must be a part between 0 and 1 or a mapping of arrays, not {part!r:.80}")
+        count = max(1, round(whole.rows * part))
+        if count >= whole.rows:
+            raise OptionError(f"validation={part} of {whole.rows} rows leaves none to train on")
+        order = rng.permutation(self.cursor.seed, "validation", whole.rows)
+        return np.sort(order[:-count]), np.sort(order[-count:])
+
+    def run(self, history: History) -> None:
+        """All epochs that are left."""
+        patience, store = self.options.patience, self.model.store
+        while self.cursor.epoch < self.options.epochs:
+            if patience is not None and self.cursor.waited >= patience:
+                history.stopped = f"no better for {patience} epochs"
+                break
+            row = self._epoch()
+            history.rows.append(row)
+            self.progress.end(row)
+            self._advance(row)
+            if self.options.checkpoint is not None:
+                self.model.save_checkpoint(self.options.checkpoint)
+            if self._is_told_to_stop(row):
+                history.stopped = "stopped by a callback"
+                break
+        if patience is not None and store.best is not None:
+            history.best_epoch = self.cursor.best_epoch
+            self.model.use_best()
+
+    def _epoch(self) -> dict[str, Any]:
+        """The rest of the epoch the cursor stands in, and its figures."""
+        started = time.perf_counter()
+        cursor, order = self.cursor, self.rows
+        if self.options.shuffle:
+            order = order[rng.permutation(cursor.seed, f"epoch {cursor.epoch}", len(order))]
+        if cursor.row > self.loop.rows or len(cursor.sums) not in (0, len(self.loop.names)):
+            raise OptionError("the training to resume was on other data: it stands beyond their end")
+        self.loop.begin(order, cursor.row, cursor.sums)
+        self.model.store.cursor = self._running = cursor
+        self.progress.begin(cursor.epoch + 1, self.options.epochs, self.loop.rows)
+        self.progress.advance(cursor.row, self.loop.means())
+        self._run(self.loop, self.progress)
+        row: dict[str, Any] = {"epoch": cursor.epoch + 1, **self.loop.means()}
+        if self.held is not None:
+            self.held.loop.begin(self.held.rows)
+            self._run(self.held.loop, None)
+            row |= {f"val_{name}": value for name, value in self.held.loop.means().items()}
+        row["seconds"] = time.perf_counter() - started
+        return row
+
+    def _run(self, loop: BatchLoop, progress: Progress | None) -> None:
+        """The loop to its end, in native calls of about CHUNK_SECONDS."""
+        count = 1
+        while not loop.is_done:
+            before, started = loop.position, time.perf_counter()
+            self.model.run_batches(loop, count)
+            done, spent = loop.position - before, time.perf_counter() - started
+            if progress is not None:
+                progress.advance(done, loop.means())
+            count = max(1, min(count * 8, int(count * CHUNK_SECONDS / max(spent, 1e-9))))
+
+    def _advance(self, row: dict[str, Any]) -> None:
+        """The cursor to the next epoch; keeps the best weights."""
+        watched = row.get("val_loss", row.get("loss", math.nan))
+        cursor = replace(self.cursor, epoch=self.cursor.epoch + 1, row=0, sums=())
+        if self.options.patience is not None:
+            if watched == watched and (cursor.best is None or watched < cursor.best):
+                cursor = replace(cursor, best=float(watched), best_epoch=cursor.epoch, waited=0)
+                self.model.store.keep_best()
+            else:
+                cursor = replace(cursor, waited=cursor.waited + 1)
+        self.model.store.cursor = cursor  # first: `interrupted` may come between the two
+        self.cursor = cursor
+
+    def _is_told_to_stop(self, row: dict[str, Any]) -> bool:
+        answers = [callback(row["epoch"], dict(row)) for callback in self.options.callbacks]
+        return any(isinstance(answer, str) and answer == "stop" for answer in answers)
+
+    def interrupted(self) -> None:
+        """The cursor to the last whole batch, so that the training can be resumed exactly."""
+        running = self._running
+        if running is not None and self.model.store.cursor is running:
+            self.model.store.cursor = replace(running, row=self.loop.position, sums=self.loop.sums)
+        if self.options.checkpoint is not None:
+            self.model.save_checkpoint(self.options.checkpoint)
+
+
+def _check_finite(data: Dataset) -> None:
+    """NaN or infinity in the data would poison all parameters in one step: `InputValueError` with the place."""
+    for name, array in data.arrays.items():
+        if array.dtype.kind == "f" and array.size and not np.isfinite(array).all():
+            at = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+            raise InputValueError(f"`{name}` holds {array[tuple(at)]} at {at}; training needs finite numbers")

@@ -1,0 +1,372 @@
+"""Model: a compiled network, what a user's program holds.
+
+    model(image=x)["logits"]            model.step(image=x, y=y)["loss"]            model.fit({"image": x, "y": y})
+
+Safe to share between threads: one lock a model, held during native calls (which let other Python threads run). A call
+from inside a call of the same model (from a signal handler, say) is a `BusyError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphc.runtime.artifact import Artifact
+from graphc.runtime.buffers import address
+from graphc.runtime.dataset import Dataset
+from graphc.runtime.display import describe
+from graphc.runtime.entry import Arena, BoundEntry, physical_memory
+from graphc.runtime.epoch import BatchLoop
+from graphc.runtime.errors import ArtifactError, BusyError, InputTypeError, NotAvailableError, OptionError
+from graphc.runtime.fit import FitOptions, check_count
+from graphc.runtime.fit import fit as run_fit
+from graphc.runtime.history import History
+from graphc.runtime.library import Library, check_target
+from graphc.runtime.signature import GRADIENT, Signature
+from graphc.runtime.store import Store
+from graphc.runtime.variables import Hypers, Variables, unknown_name
+
+
+class Inspection(Protocol):
+    """What the compiler knows of a model and an artifact does not hold."""
+
+    def text(self, stage: str) -> str: ...
+    def explain(self, topic: str) -> str: ...
+    def memory(self) -> str: ...
+    def to_dot(self, stage: str) -> str: ...
+
+
+class Guard:
+    """A lock that refuses to be entered twice by one thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._busy = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self._busy:
+            self._lock.release()
+            raise BusyError("the model was called from inside one of its own calls")
+        self._busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self._busy = False
+        self._lock.release()
+
+
+_models: weakref.WeakSet[Model] = weakref.WeakSet()
+
+
+class Model:
+    """Compiled functions over shared parameters. Made by `graphc.compile` or `graphc.load`; initialised with seed 0."""
+
+    def __init__(self, artifact: Artifact, inspection: Inspection | None = None, name: str = "artifact") -> None:
+        """Load the code; `ArtifactError` starting with `name` if this machine cannot run it."""
+        self.artifact = artifact
+        self.inspection = inspection
+        signature = artifact.signature
+        try:
+            check_target(signature.target)
+            symbols = [entry.symbol for entry in signature.entries.values()]
+            self._library = Library(artifact.object_code, symbols + ([signature.epoch] if signature.epoch else []))
+        except ArtifactError as error:
+            raise ArtifactError(f"{name}: {error}") from None
+        self._store = Store(signature)
+        self._arena = Arena(physical_memory())
+        self._entries = {
+            key: BoundEntry(key, signature, self._library, self._store.slab, self._arena) for key in signature.entries
+        }
+        self._epoch = self._library.function(signature.epoch, 1) if signature.epoch else None
+        self._counter: Any = ctypes.c_int64.from_address(address(self._store.counter))
+        self._guard = Guard()
+        self._store.set_hypers()
+        self._store.initialise(0)
+        _models.add(self)
+
+    # --- what it is
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs, outputs, dimensions and entries."""
+        return self.artifact.signature
+
+    @property
+    def name(self) -> str:
+        """The model's name in its file."""
+        return self.signature.name
+
+    @property
+    def params(self) -> Variables:
+        """Parameters by path, as writable views: `model.params["c1.w"][...] = w`."""
+        return self._store.params
+
+    @property
+    def states(self) -> Variables:
+        """States (running means and the like) by path."""
+        return self._store.states
+
+    @property
+    def slots(self) -> Variables:
+        """The optimiser's slots: `m/c1.w`."""
+        return self._store.slots
+
+    @property
+    def hyper(self) -> Hypers:
+        """Hyper-parameters as numbers: `model.hyper["lr"] = 1e-4`."""
+        return self._store.hyper
+
+    @property
+    def steps(self) -> int:
+        """How many steps have been made since `init`."""
+        return int(self._counter.value) - 1
+
+    @property
+    def seed(self) -> int:
+        """The seed of the last `init`."""
+        return self._store.seed
+
+    @property
+    def arena_limit(self) -> int:
+        """Bytes of scratch memory a call may use (at first all the memory of the machine); larger sizes are refused."""
+        return self._arena.limit
+
+    @arena_limit.setter
+    def arena_limit(self, size: int) -> None:
+        self._arena.limit = check_count("arena_limit", size)
+
+    def init(self, seed: int = 0) -> None:
+        """First values from the initialisers, slots and step counter back to the start. Hyper-parameters stay."""
+        with self._guard:
+            self._store.initialise(seed)
+
+    # --- calls
+
+    def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, NDArray[Any]]:
+        """The outputs by name, in fresh arrays; inputs by name or as a mapping."""
+        with self._guard:
+            return self._entry("forward").run(_arguments(inputs, named))[1]
+
+    def predict(self, *inputs: Any, output: str | None = None, batch: int | None = None) -> NDArray[Any]:
+        """One output, of inputs in the order they are declared; `output` names it if there are several.
+
+        `batch` bounds the memory: so many rows at a time go through the network.
+        """
+        bound = self._entry("forward")
+        outputs = {one.name: one for one in bound.entry.outputs}
+        if output is None and len(outputs) != 1:
+            raise OptionError(f"{self.name} has the outputs {', '.join(outputs)}: say which, as output=...")
+        name = output if output is not None else next(iter(outputs))
+        if name not in outputs:
+            raise unknown_name("output", name, list(outputs))
+        names = [leaf.name for leaf, _ in bound.given]
+        if len(inputs) != len(names):
+            raise InputTypeError(f"{self.name} takes {len(names)} inputs ({', '.join(names)}), not {len(inputs)}")
+        given = dict(zip(names, inputs, strict=True))
+        if batch is None:
+            return self(given)[name]
+        data = Dataset(self.signature, [leaf for leaf, _ in bound.given], given)
+        size = check_count("batch", batch)
+        if not data.axis.symbol or outputs[name].shape[:1] != (data.axis.symbol,):
+            raise NotAvailableError(f"output `{name}` cannot be computed in batches")
+        pieces = [self(data.rows_of(start, start + size))[name] for start in range(0, data.rows, size)]
+        return np.concatenate(pieces)
+
+    def step(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, Any]:
+        """One training step in place; the loss and the metrics, as they were before the update."""
+        with self._guard:
+            figures, _ = self._entry("step").run(_arguments(inputs, named))
+            self._counter.value += 1
+            return figures
+
+    def evaluate(
+        self, inputs: Mapping[str, Any] | None = None, /, *, batch: int | None = None, **named: Any
+    ) -> dict[str, Any]:
+        """The loss and the metrics; nothing is updated. With `batch` in batches, averaged over the rows."""
+        given = _arguments(inputs, named)
+        if batch is None:
+            with self._guard:
+                return self._entry("evaluate").run(given)[0]
+        loop = self.batches("evaluate", self.dataset("evaluate", given), check_count("batch", batch))
+        while not loop.is_done:
+            self.run_batches(loop, 1 << 10)
+        return dict(loop.means())
+
+    def gradients(
+        self, inputs: Mapping[str, Any] | None = None, /, **named: Any
+    ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The loss and metrics, and the gradient of each trained parameter by path; nothing is updated."""
+        with self._guard:
+            figures, arrays = self._entry("gradients").run(_arguments(inputs, named))
+        plain = {name: array for name, array in arrays.items() if not name.startswith(GRADIENT)}
+        grads = {name[len(GRADIENT) :]: array for name, array in arrays.items() if name.startswith(GRADIENT)}
+        return {**figures, **plain}, grads
+
+    def apply(self, gradients: Mapping[str, Any]) -> None:
+        """The optimiser's update (and clipping) with gradients by parameter path; counts as a step."""
+        with self._guard:
+            self._entry("apply").run(gradients)
+            self._counter.value += 1
+
+    def fit(
+        self,
+        data: Mapping[str, Any],
+        *,
+        batch: int = 32,
+        epochs: int = 1,
+        validation: float | Mapping[str, Any] | None = None,
+        patience: int | None = None,
+        callbacks: Sequence[Callable[[int, dict[str, Any]], object]] = (),
+        shuffle: bool = True,
+        seed: int | None = None,
+        progress: bool | str = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Train on arrays in memory; see `graphc.runtime.fit` for what each argument means."""
+        options = FitOptions(
+            batch, epochs, validation, patience, tuple(callbacks), shuffle, seed, progress, checkpoint, resume
+        )
+        return run_fit(self, data, options)
+
+    # --- batches, for `fit`
+
+    @property
+    def store(self) -> Store:
+        """The variables, and where training stands."""
+        return self._store
+
+    def dataset(self, key: str, data: Mapping[str, Any]) -> Dataset:
+        """The inputs of an entry for many batches, checked."""
+        if not isinstance(data, Mapping):
+            raise InputTypeError(f"the data must be a mapping of input names to arrays, not a {type(data).__name__}")
+        bound = self._entry(key)
+        return Dataset(self.signature, [leaf for leaf, _ in bound.given], data, bound.unused)
+
+    def batches(self, key: str, data: Dataset, batch: int, rows: int | None = None) -> BatchLoop:
+        """A native loop over `rows` rows (all) of `data`; the `step` entry counts steps."""
+        bound = self._entry(key)
+        if self._epoch is None:
+            raise NotAvailableError(f"{self.name} was compiled without the batch loop")
+        with self._guard:
+            used = data.check_batch(batch, data.rows if rows is None else rows)
+            loop = BatchLoop(bound, self._epoch, data, batch, used, self._store.slab, self._arena)
+        if key == "step":
+            loop.count_steps(self._store.counter)
+        return loop
+
+    def use_best(self) -> None:
+        """The best weights that `fit` has seen, if it watched for them."""
+        with self._guard:
+            self._store.use_best()
+
+    def run_batches(self, loop: BatchLoop, count: int) -> None:
+        """The next `count` batches of a loop."""
+        with self._guard:
+            loop.run(count)
+
+    def _entry(self, key: str) -> BoundEntry:
+        if key not in self._entries:
+            raise NotAvailableError(f"{self.name} has no `train` section, so there is no `{key}`")
+        return self._entries[key]
+
+    # --- files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """The code and the signature as a `.gca` file; weights are saved apart."""
+        self.artifact.save(path)
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Parameters and states as safetensors."""
+        with self._guard:
+            self._store.save_weights(path)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """All parameters and states from safetensors; `WeightsError` lists every difference and changes nothing."""
+        with self._guard:
+            self._store.load_weights(path)
+
+    def save_checkpoint(self, folder: str | os.PathLike[str]) -> Path:
+        """All that decides how training goes on, into a folder that keeps the last two."""
+        with self._guard:
+            return self._store.save_checkpoint(folder)
+
+    def restore(self, folder: str | os.PathLike[str]) -> Path:
+        """The newest checkpoint of a folder; then `fit(..., resume=True)` goes on exactly."""
+        with self._guard:
+            return self._store.restore(folder)
+
+    # --- how it was made
+
+    def text(self, stage: str = "graph") -> str:
+        """The compiler's text of a stage: ast, graph, backward, optimised, kernels, llvm, asm."""
+        return self._inspection().text(stage)
+
+    def explain(self, topic: str = "fusion") -> str:
+        """Why the compiler did what it did."""
+        return self._inspection().explain(topic)
+
+    def memory(self) -> str:
+        """The memory plan."""
+        return self._inspection().memory()
+
+    def to_dot(self, stage: str = "graph") -> str:
+        """The graph of a stage in DOT."""
+        return self._inspection().to_dot(stage)
+
+    def _inspection(self) -> Inspection:
+        if self.inspection is None:
+            raise NotAvailableError(
+                f"{self.name} was loaded from an artifact, which holds code only; compile its source"
+            )
+        return self.inspection
+
+    def __repr__(self) -> str:
+        return describe(self.signature)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """For Jupyter: the summary as text and as a table."""
+        from graphc.runtime.display import html
+
+        return {"text/plain": repr(self), "text/html": html(self.signature)}
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise InputTypeError("a model cannot be pickled or copied; use save and save_weights, or compile it again")
+
+
+def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
+    """The model of a `.gca` file, without the compiler. Its code will run: load only files you trust.
+
+    `threads` bounds the threads of the native code, which at present runs on the calling one.
+    """
+    if threads is not None:
+        check_count("threads", threads)
+    return Model(Artifact.load(path), name=str(path))
+
+
+def _arguments(inputs: Mapping[str, Any] | None, named: dict[str, Any]) -> Mapping[str, Any]:
+    if inputs is None:
+        return named
+    if not isinstance(inputs, Mapping):
+        raise InputTypeError(f"inputs are given by name, or as one mapping, not as a {type(inputs).__name__}")
+    if named:
+        raise InputTypeError("inputs are given by name or as one mapping, not both")
+    return inputs
+
+
+def _renew_locks() -> None:
+    """In a forked child: a lock that another thread held at the fork would never be released."""
+    for model in _models:
+        model._guard = Guard()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
