@@ -46,9 +46,26 @@ def emit(contraction: Contraction, module: Module, target: Target) -> str:
     """Adds the internal function (ptr a, ptr b, ptr workspace, params ..) to `module`; returns its name."""
     decided = plan(contraction, target)
     f = Function(module, contraction.name, [("ptr", ".a"), ("ptr", ".b"), ("ptr", ".workspace"), *contraction.params])
-    _Driver(f, decided, module).columns()
+    row = _one_row(decided, target)
+    if row:
+        alone = f.icmp("eq", amount(f, contraction.m), 1)
+        with f.when(alone):
+            _Driver(f, row, module).columns()
+        with f.when(f.xor(alone, 1)):
+            _Driver(f, decided, module).columns()
+    else:
+        _Driver(f, decided, module).columns()
     f.ret()
     return module.add(f)
+
+
+def _one_row(decided: Plan, target: Target) -> Plan | None:
+    """The plan for a run-time m that turns out to be 1, if its wider tiles are worth their code: B in place."""
+    n = decided.contraction.n
+    if isinstance(decided.contraction.m, int) or not isinstance(n, int) or n <= decided.width:
+        return None
+    row = plan(replace(decided.contraction, m=1), target)
+    return row if row.source is Source.IN_PLACE else None
 
 
 def workspace_elements(contraction: Contraction, target: Target) -> Elements:

@@ -13,7 +13,7 @@ from graphc.codegen.llvm import Function, Index, Module, Value, known, vector
 from graphc.codegen.micro_kernel import amount, count_of, packed_strides
 from graphc.codegen.tiling import Panel, Plan
 
-_AHEAD = 8    # rows of B asked for in advance when they are copied
+_AHEAD = 32    # rows of B asked for in advance when they are copied
 
 
 def emit_packing(plan: Plan, module: Module, panel: Panel) -> str:

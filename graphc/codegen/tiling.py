@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Extent = int | str    # known at compile time, or the name of an i64 parameter of the function
 
-PACK_ROW_TILES = 4    # B in place is read once by each row tile: beyond so many the copy into a panel pays
+PACK_ROW_TILES = 8    # B in place is read once by each row tile: beyond so many the copy into a panel pays
 PACK_STRIDE = 1024    # .. if neighbouring k of B lie at least so many bytes apart (each on a page or line of its own)
 PACK_DEPTH = 32       # .. and the panel is deep enough
 FAR = 1024            # neighbouring k of A so many bytes apart fill the ways of the caches sooner
@@ -228,21 +228,25 @@ def _merged(outer: KAxis, inner: KAxis) -> KAxis | None:
 
 
 def tile_shape(target: Target, lanes: int, m: Extent, n: Extent) -> tuple[int, int]:
-    """Rows and vectors of the register tile: rows * vectors accumulators, the vectors of B and a broadcast fit."""
-    total = -(-n // lanes) if isinstance(n, int) else 1 << 30
+    """Rows and vectors of the register tile: rows * vectors accumulators, the vectors of B and a broadcast fit.
+
+    Few rows take wide tiles, which read long pieces of B. A run-time m has kernels of every height, and a run-time n of
+    every width: smaller tiles then save most of the compile time for 1-3 % of the speed.
+    """
+    total = -(-n // lanes) if isinstance(n, int) else 4
+    if isinstance(m, int) and m <= 6:
+        return m, min(total, (target.registers - (1 if target.fma else 2)) // (m + 1))
     if target.registers < 32:
-        if not target.fma:    # the product needs a register too
-            vectors = min(2, total)
-            return (4, 2) if vectors == 2 else (8, 1)
-        vectors = min(2, total)
-        return (6, 2) if vectors == 2 else (12, 1)
-    if isinstance(m, int) and m <= 4 and total > 3:
-        vectors = min(4 if m > 2 else 6, total)
-        return m, vectors
-    vectors = 3 if total >= 9 or total == 3 else min(2, total)
-    if not isinstance(m, int) and total > 3:
-        vectors = 3           # its kernels exist for every height: lower ones compile faster
-    return {1: 16, 2: 14, 3: 8}[vectors], vectors
+        if total == 1:
+            return (12 if target.fma else 8), 1
+        return (6 if target.fma else 4), 2    # without fma the product needs a register too
+    if isinstance(m, int):
+        vectors = 3 if total >= 9 or total == 3 else min(2, total)
+        return {1: 16, 2: 14, 3: 8}[vectors], vectors
+    if not isinstance(n, int):
+        return 6, 3
+    vectors = 4 if total % 4 == 0 else min(3, total)
+    return {1: 12, 2: 8, 3: 8, 4: 6}[vectors], vectors
 
 
 def _source(contraction: Contraction, target: Target, lanes: int, height: int) -> Source:

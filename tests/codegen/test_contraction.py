@@ -177,7 +177,7 @@ CONVOLUTIONS = [
 
 @pytest.mark.parametrize("lates", [[""], ["m"], ["n", "k", "s"], ["mnks", "mk", "mn"]], ids=str)
 def test_on_this_machine(lates: list[str]) -> None:
-    run(random_cases(len(lates[0]), 28, lates), host())
+    run(random_cases(len(lates[0]), 20, lates), host())
 
 
 @pytest.mark.parametrize("name", ["host", "x86-64-v3", "generic"])
@@ -187,7 +187,7 @@ def test_several_sums(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["x86-64-v3", "generic"])
 def test_other_vector_widths(name: str) -> None:
-    run(random_cases(3, 28, ["", "m", "mn", "ks"]), on_this_machine(name))
+    run(random_cases(3, 20, ["", "m", "mn", "ks"]), on_this_machine(name))
 
 
 def test_every_block_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,7 @@ def test_every_block_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"FEW_ROWS": 3, "DEPTH": 7, "FAR_DEPTH": 5, "BLOCK_BYTES": 500, "GROUP": 2, "KEPT_TILES": 3,
                         "PACK_DEPTH": 3, "PACK_STRIDE": 64}.items():
         monkeypatch.setattr(tiling, name, value)
-    cases = random_cases(5, 32, ["", "m", "k", "n", "mk", "mnks"]) + CONVOLUTIONS
+    cases = random_cases(5, 24, ["", "m", "k", "n", "mk", "mnks"]) + CONVOLUTIONS
     assert any(tiling.plan(case.contraction("x"), host()).k_block for case in cases)
     assert any(tiling.plan(case.contraction("x"), host()).row_block for case in cases)
     run(cases, host())
