@@ -127,7 +127,7 @@ class Item(Structured):
         return group[index]
 
     def samples(self, size: int) -> Iterator[Sample]:
-        both = TupleType((TensorType(F64, (size,)), TensorType(I32, (2,))))
+        both = TupleType((TensorType(F64, (size,)), TensorType(I32, (size,))))
         yield Sample((both,), {"index": 0})
         yield Sample((both,), {"index": 1})
 

@@ -39,7 +39,7 @@ class Leaf(Structured):
         return np.zeros(shape, dtype.numpy)
 
     def samples(self, size: int) -> Iterator[Sample]:
-        yield Sample((), {"role": "input", "name": "x", "dtype": F64, "shape": (size, 2)})
+        yield Sample((), {"role": "input", "name": f"x{size}", "dtype": F64, "shape": (size, 2)})
 
 
 @register

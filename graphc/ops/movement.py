@@ -195,7 +195,7 @@ class Reverse(Pointwise):
     def lower(self, b: Lowering, node: Node, at: tuple[Index, ...]) -> Scalar:
         turned = node.attr("axes")
         pairs = enumerate(zip(at, node.shape, strict=True))
-        return b.read(node.inputs[0], tuple(dim - 1 - i if axis in turned else i for axis, (i, dim) in pairs))
+        return b.read(node.inputs[0], tuple(-i + (dim - 1) if axis in turned else i for axis, (i, dim) in pairs))
 
     def samples(self, size: int) -> Iterator[Sample]:
         yield Sample((TensorType(F64, (size,)),), {"axes": (0,)})

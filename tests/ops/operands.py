@@ -87,13 +87,13 @@ def _graph_as_f32(graph: Graph) -> Graph:
     return Graph(graph.name, tuple(roots[:count]), dict(zip(graph.outputs, roots[count:], strict=True)))
 
 
-def sample_graph(name: str, sample: Sample) -> Graph:
+def sample_graph(name: str, sample: Sample, prefix: str = "") -> Graph:
     """The op applied to leaves x0, x1, ...; outputs y0, y1, ...  A tuple operand comes out of a fused group."""
     leaves: list[Node] = []
 
     def operand(type: TensorType | TupleType) -> Node:
         if isinstance(type, TensorType):
-            leaves.append(leaf("input", f"x{len(leaves)}", type))
+            leaves.append(leaf("input", f"{prefix}x{len(leaves)}", type))
             return leaves[-1]
         parts = [leaf("input", f"a{i}", item) for i, item in enumerate(type.items)]
         body = Graph("body", tuple(parts), {f"r{i}": part + part for i, part in enumerate(parts)})
@@ -101,7 +101,7 @@ def sample_graph(name: str, sample: Sample) -> Graph:
 
     node = make(name, *(operand(type) for type in sample.types), **sample.attrs)
     leaves += [node] if node.is_leaf else []
-    return Graph(name, tuple(leaves), {f"y{i}": y for i, y in enumerate(results(node))})
+    return Graph(name, tuple(leaves), {f"{prefix}y{i}": y for i, y in enumerate(results(node))})
 
 
 def results(node: Node) -> list[Node]:
@@ -116,8 +116,8 @@ def flat(values: list[Any]) -> list[Array]:
 
 
 def leaf_values(graph: Graph, values: list[Any]) -> dict[str, Array]:
-    """The operands bound to the leaves of `sample_graph`; a leaf on its own is zero."""
+    """The operands bound to the leaves of `sample_graph`; a leaf on its own is 0.5."""
     given = flat(values)
     if not given:
-        return {x.attr("name"): np.zeros(x.shape, x.dtype.numpy) for x in graph.leaves}
+        return {x.attr("name"): np.full(x.shape, 0.5, x.dtype.numpy) for x in graph.leaves}
     return {x.attr("name"): a for x, a in zip(graph.leaves, given, strict=True)}
