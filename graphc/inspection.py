@@ -19,7 +19,7 @@ from graphc.passes.fuse import fuse_elementwise, fuse_epilogue, fuse_reduction
 from graphc.passes.grouping import group_nodes
 from graphc.passes.pipeline import PassTrace
 from graphc.runtime.errors import OptionError
-from graphc.source import Source
+from graphc.source import Source, Span
 
 STAGES = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm", "memory", "fusion")
 GRAPHS = ("graph", "backward", "optimised")
@@ -160,7 +160,8 @@ def _tree(value: Any, label: str = "", pad: str = "") -> Iterator[str]:
     """A syntax tree as indented lines; spans are left out."""
     head = f"{pad}{label}: " if label else pad
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.name not in ("span", "source")]
+        names = [f.name for f in dataclasses.fields(value) if f.name not in ("depth", "source")]
+        fields = [(name, getattr(value, name)) for name in names if not isinstance(getattr(value, name), Span)]
         plain = [(n, v) for n, v in fields if not _is_tree(v)]
         shown = " ".join(f"{n}={v!r}" for n, v in plain if v not in (None, (), ""))
         yield f"{head}{type(value).__name__} {shown}".rstrip()
