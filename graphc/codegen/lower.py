@@ -33,7 +33,7 @@ from graphc.codegen.scalars import Pull, linear, merges
 from graphc.codegen.target import Target
 from graphc.ir.dims import Dim, product
 from graphc.ir.graph import rebuild
-from graphc.ir.node import Node, make, postorder
+from graphc.ir.node import Node, make
 from graphc.ops.contraction import parse
 from graphc.ops.op import Structured
 
@@ -218,9 +218,9 @@ class _Contraction:
         pull = Pull(self.inputs)
         at = tuple(index[x] for x in self.lr)
         pull.give(self.node, at, temp)
-        for node in postorder(self.outputs):
+        for node in loops.inner_nodes(list(self.outputs), self.inputs):
             if node.shape == self.node.shape and node.inputs and all(x.shape == node.shape for x in node.inputs):
-                if node is not self.node and node not in self.inputs and self._depends(node):
+                if node is not self.node and self._depends(node):
                     pull.read(node, at)
         return tuple(Store(out, linear(out, at), pull.read(n, at)) for n, out in self.outputs.items())
 

@@ -80,6 +80,8 @@ class SymDim:
         return self._hash
 
     def __add__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, SymDim)):
+            return NotImplemented
         return _polynomial([*self.terms, *_terms(other)])
 
     def __radd__(self, other: Dim) -> Dim:
@@ -89,12 +91,16 @@ class SymDim:
         return _polynomial((m, -c) for m, c in self.terms)
 
     def __sub__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, SymDim)):
+            return NotImplemented
         return self + -other
 
     def __rsub__(self, other: Dim) -> Dim:
         return -self + other
 
     def __mul__(self, other: Dim) -> Dim:
+        if not isinstance(other, (int, SymDim)):
+            return NotImplemented
         products = ((_join(m, n), c * d) for m, c in self.terms for n, d in _terms(other))
         return _polynomial(products)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from graphc.ir.dims import Symbol, symbols
+from graphc.ir.dims import SymDim, Symbol, symbols
 from graphc.ir.node import Node, make, postorder
 
 
@@ -41,6 +41,8 @@ class Graph:
         for node in (*self.leaves, *self.nodes()):
             for dim in getattr(node.type, "shape", ()):
                 found.update(dict.fromkeys(symbols(dim)))
+            for _, value in node.attrs:
+                found.update(dict.fromkeys(_symbols_in(value)))
         return tuple(found)
 
     def with_roots(self, roots: Iterable[Node]) -> Graph:
@@ -65,6 +67,15 @@ class Graph:
         from graphc.ir.text import print_graph
 
         return print_graph(self)
+
+
+def _symbols_in(value: object) -> tuple[Symbol, ...]:
+    """The run-time dimensions in the value of an attribute."""
+    if isinstance(value, SymDim):
+        return symbols(value)
+    if isinstance(value, tuple):
+        return tuple(s for item in value for s in _symbols_in(item))
+    return value.symbols() if isinstance(value, Graph) else ()
 
 
 def rebuild(roots: Iterable[Node], replace: Callable[[Node, tuple[Node, ...]], Node | None]) -> list[Node]:
