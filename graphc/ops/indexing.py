@@ -63,6 +63,7 @@ class ScatterAdd(Structured):
         check_kind("scatter_add", index, "iu", 0, "an index is an integer, such as i32")
         check_kind("scatter_add", updates, NUMERIC, 1)
         check_shape("scatter_add", (size,))
+        expect(type(axis) is int, f"scatter_add: {axis!r} is not an axis")
         end = axis + index.rank
         fits = axis >= 0 and end <= updates.rank and updates.shape[axis:end] == index.shape
         expect(fits, f"scatter_add: {updates} does not hold {index} from axis {axis} on", 0, 1)

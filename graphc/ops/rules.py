@@ -33,7 +33,7 @@ def check_same(op: str, a: TensorType, b: TensorType, first: int = 0, second: in
 
 def check_axis(op: str, rank: int, axis: Any, position: int = 0) -> None:
     """An axis is an int counted from 0."""
-    if not isinstance(axis, int) or isinstance(axis, bool) or not 0 <= axis < rank:
+    if type(axis) is not int or not 0 <= axis < rank:
         raise TypeMismatch(f"{op}: axis {axis} is not an axis of a value of rank {rank}", (position,))
 
 
@@ -50,8 +50,13 @@ def check_shape(op: str, shape: Any) -> None:
     """A shape is a tuple of dimensions; known ones are not negative."""
     expect(isinstance(shape, tuple), f"{op}: shape must be a tuple, not {shape!r}")
     for dim in shape:
-        valid = isinstance(dim, SymDim) or (isinstance(dim, int) and not isinstance(dim, bool) and dim >= 0)
+        valid = is_dim(dim) and (isinstance(dim, SymDim) or dim >= 0)
         expect(valid, f"{op}: {dim!r} is not a dimension")
+
+
+def is_dim(value: Any) -> bool:
+    """Whether a value is a dimension: an int of any sign, or symbolic."""
+    return isinstance(value, SymDim) or type(value) is int
 
 
 def check_dtype(op: str, dtype: Any) -> None:

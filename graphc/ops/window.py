@@ -11,6 +11,7 @@ from graphc.ir.dims import Dim, bounds
 from graphc.ir.node import Node, make
 from graphc.ir.types import BOOL, F64, I32, I64, TensorType
 from graphc.ops.op import Array, Cotangents, Index, Lowering, Pointwise, Sample, Scalar, expect, register
+from graphc.ops.rules import is_dim
 
 Dims = tuple[Dim, ...]
 
@@ -23,8 +24,8 @@ def _is_negative(dim: Dim) -> bool:
 
 def _check_lengths(op: str, x: TensorType, **attrs: Any) -> None:
     for name, value in attrs.items():
-        fits = isinstance(value, tuple) and len(value) == x.rank
-        expect(fits, f"{op}: {name} must have an entry for each axis of {x}, got {value!r}", 0)
+        fits = isinstance(value, tuple) and len(value) == x.rank and all(map(is_dim, value))
+        expect(fits, f"{op}: {name} must have a number for each axis of {x}, got {value!r}", 0)
 
 
 @register

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import graphc.ops  # noqa: F401
-from graphc.ir.dims import symbol
+from graphc.ir.dims import SymDim, symbol
 from graphc.ir.node import OPS
 from graphc.ir.types import BOOL, F32, F64, I32, TensorType, TupleType, TypeMismatch
 
@@ -112,3 +112,36 @@ ACCEPTED: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
 @pytest.mark.parametrize(("op", "types", "attrs", "result"), ACCEPTED, ids=lambda v: v if isinstance(v, str) else "")
 def test_accepted_with_run_time_dimensions(op: str, types: Any, attrs: Any, result: str) -> None:
     assert str(OPS[op].infer(*types, **attrs)) == result
+
+
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    2**70,
+    0.5,
+    "x",
+    "",
+    F32,
+    (),
+    (-1,),
+    ("x",),
+    (0.5,),
+    (0, 0, 0),
+    ((0,),),
+    symbol("Q"),
+)
+
+
+@pytest.mark.parametrize("op", sorted(OPS))
+def test_attributes_of_another_kind_are_a_mismatch_or_make_a_type(op: str) -> None:
+    """As a graph file may hold anything: infer never fails in another way."""
+    for sample in OPS[op].samples(3):
+        for name in sample.attrs:
+            for wrong in WRONG:
+                try:
+                    result = OPS[op].infer(*sample.types, **{**sample.attrs, name: wrong})
+                except TypeMismatch:
+                    continue
+                assert isinstance(result, TensorType | TupleType)
+                assert all(isinstance(d, int | SymDim) for d in getattr(result, "shape", ()))
