@@ -152,10 +152,12 @@ def bind(
     frame.names[name.name] = Binding(value, span, type_span, axes)
 
 
-def may_name(shared: Shared, name: s.Identifier) -> bool:
-    """Whether a name is free: built-ins cannot be shadowed."""
-    from graphc.frontend.functions import FUNCTIONS
+def may_name(shared: Shared, name: s.Identifier, *, is_block: bool = False) -> bool:
+    """Whether a name is free: built-ins cannot be shadowed, but a file may have its own block for a derived one."""
+    from graphc.frontend.functions import DERIVED, FUNCTIONS
 
+    if is_block and name.name in DERIVED:
+        return True
     if name.name in FUNCTIONS or name.name in LITERAL_NAMES or name.name == "_":
         help = "choose another name"
         shared.error("GC0108", f"`{name.name}` is built in and cannot be a name", name.span, help=help)

@@ -66,7 +66,7 @@ def elaborate(
 def _elaborate(shared: Shared, module: ModuleScope, pinned: dict[str, int], name: str | None) -> Program | None:
     check_precision(shared, module)
     table = module_dims(shared, module, pinned)
-    check_module(shared, module, table)
+    check_module(shared, module)
     chosen = _choose(shared, module, name)
     program = None
     for one in module.models:

@@ -3,19 +3,99 @@
 from __future__ import annotations
 
 from graphc.frontend import syntax as s
-from graphc.frontend.arithmetic import Operand
+from graphc.frontend.block import may_name, run_body
+from graphc.frontend.constant import constant_value
+from graphc.frontend.dimension import dtype_of
+from graphc.frontend.gradient import apply_rules, ruled_names, stopped
+from graphc.frontend.optimizer import Choice, Updater
 from graphc.frontend.resolve import ModuleScope
-from graphc.frontend.scope import DimBinding, Shared
+from graphc.frontend.scope import Binding, DimBinding, Frame, Shared, nearest
+from graphc.frontend.solve import expected, finish
+from graphc.frontend.values import POISON, Literal, Tensor, Value
+from graphc.ir.dims import symbol
+from graphc.ir.node import leaf
+from graphc.ir.types import F32, I64, TensorType
+
+BLOCK_ANNOTATIONS = ("recompute",)
 
 
-def check_module(shared: Shared, module: ModuleScope, dims: dict[str, DimBinding]) -> None:
+def check_module(shared: Shared, module: ModuleScope) -> None:
     """Every declaration of the file that is compiled."""
+    shared.is_symbolic_check = True
     for one in module.tree.declarations:
         match one:
             case s.Constant():
-                from graphc.frontend.constant import constant_value
-
+                may_name(shared, one.name)
                 constant_value(shared, one, module)
+            case s.Block():
+                _signature(shared, one)
+                if not one.is_model:
+                    _block(shared, module, one)
+            case s.Optimizer():
+                may_name(shared, one.name)
+                _optimizer(shared, module, one)
+    shared.is_symbolic_check = False
+    for table in (shared.params, shared.states, shared.state_values, shared.probes, shared.requirements):
+        table.clear()  # type: ignore[attr-defined]
+    shared.instances.clear()
 
 
-__all__ = ["Operand", "check_module"]
+def _signature(shared: Shared, block: s.Block) -> None:
+    may_name(shared, block.name, is_block=True)
+    for one in block.annotations:
+        if one.name.name not in BLOCK_ANNOTATIONS or block.is_model:
+            help = nearest(one.name.name, BLOCK_ANNOTATIONS) or "a block can be @recompute"
+            shared.error("GC0109", f"unknown annotation `@{one.name.name}`", one.span, help=help)
+    for group in (block.generics, tuple(parameter.name for parameter in (*block.parameters, *block.outputs))):
+        seen: dict[str, s.Identifier] = {}
+        for name in group:
+            before = seen.setdefault(name.name, name)
+            if before is not name and not block.is_model:
+                also = [(before.span, "the first")]
+                shared.error("GC0103", f"`{name.name}` stands twice in the signature", name.span, also=also)
+
+
+def _block(shared: Shared, module: ModuleScope, block: s.Block) -> None:
+    """Elaborates a block on its own: each dimension is a symbol that equals nothing else, `...` is one such axis."""
+    dims = {one.name: DimBinding(symbol(one.name), one.span) for one in block.generics}
+    frame = Frame(module, "block", dims=dims, is_training=True)
+    frame.leading = (symbol("leading axes"),)
+    ruled = ruled_names(shared, block)
+    arguments: dict[str, Value] = {}
+    for parameter in block.parameters:
+        name = parameter.name.name
+        wanted = expected(shared, frame, parameter.type)
+        value: Value = POISON
+        if wanted is not None:
+            value = Tensor(leaf("input", name, wanted[0]), wanted[1])
+        may_name(shared, parameter.name)
+        arguments[name] = value
+        axes = tuple(axis.span.text for axis in parameter.type.axes)
+        shown = stopped(value) if name in ruled else value
+        frame.names[name] = Binding(shown, parameter.name.span, parameter.type.span, axes)
+    shared.active.append((block, block.name.span))
+    run_body(shared, frame, block.body)
+    shared.active.pop()
+    results = finish(shared, frame, block)
+    if ruled:
+        apply_rules(shared, frame, block, arguments, results)
+
+
+def _optimizer(shared: Shared, module: ModuleScope, definition: s.Optimizer) -> None:
+    """Applies an optimizer to a parameter of an unknown size."""
+    kind = TensorType(F32, (symbol("size of the parameter"),))
+    settings: dict[str, Value] = {}
+    frame = Frame(module, "const")
+    names = [definition.parameter, definition.gradient, *(setting.name for setting in definition.settings)]
+    for position, name in enumerate(names):
+        may_name(shared, name)
+        if name.name in [other.name for other in names[:position]]:
+            shared.error("GC0103", f"`{name.name}` stands twice in the signature", name.span)
+    for setting in definition.settings:
+        dtype = dtype_of(shared, frame, setting.type.dtype)
+        if setting.type.axes or (dtype is not None and not dtype.is_float):
+            shared.error("GC0606", "a setting of an optimizer is a float scalar", setting.type.span)
+        settings[setting.name.name] = Literal(0.5) if dtype is not None else POISON
+    choice = Choice(None, definition, module, settings)
+    updater = Updater(shared, (choice,), leaf("step", "step", TensorType(I64)))
+    updater(leaf("param", "p", kind), leaf("gradient", "p", kind))

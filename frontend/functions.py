@@ -25,7 +25,15 @@ LATER = frozenset(  # in the language, not in this version
     {
         *("conv", "conv_transpose", "max_pool", "avg_pool", "global_max_pool", "global_avg_pool", "cumsum", "dropout"),
         *("uniform", "normal", "glorot_uniform", "glorot_normal", "he_normal", "he_uniform", "lecun_normal"),
-        *("orthogonal", "truncated_normal", "batch_norm", "cosine", "maxout"),
+        *("orthogonal", "truncated_normal", "batch_norm", "maxout"),
+    }
+)
+
+
+DERIVED = frozenset(  # functions that the language can say itself; a file may define a block of that name
+    {
+        *("leaky_relu", "elu", "selu", "softplus", "silu", "gelu", "hard_step", "cosine", "var"),
+        *("mse", "mae", "huber", "hinge", "nll", "one_hot", "stack", "flatten"),
     }
 )
 

@@ -189,6 +189,17 @@ def _hard_step(site: Site) -> Value:
     return tensor(make("custom_vjp", y, x.node, rule=rule, count=1), x.flexible)
 
 
+@function("cosine(step, total)")
+def _cosine(site: Site) -> Value:
+    """(1 + cos(pi * min(step / total, 1))) / 2: from 1 to 0 over `total` steps (Loshchilov and Hutter 2017)."""
+    step, total = site.tensor("step", "f"), float(site.number("total"))
+    if not total > 0.0:
+        site.fail("total", "must be positive")
+        raise Wrong
+    done = make("min", step.node / total, constant(1.0, step.node.type))
+    return tensor((make("cos", done * math.pi) + 1.0) * 0.5, step.flexible)
+
+
 @function("zeros()")
 def _zeros(site: Site) -> Value:
     return Literal(0)

@@ -15,8 +15,12 @@ from graphc.ir.dims import divide_exactly, floordiv
 from graphc.ir.types import DType
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt,
-    "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
 }
 LARGEST = 1 << 63
 
@@ -133,7 +137,15 @@ def fold_function(name: str, value: Value) -> Literal | None:
 
 
 _FUNCTIONS: dict[str, Callable[[Any], int | float]] = {
-    "exp": math.exp, "log": math.log, "log1p": math.log1p, "expm1": math.expm1, "sqrt": math.sqrt,
-    "sin": math.sin, "cos": math.cos, "tanh": math.tanh, "erf": math.erf, "abs": abs,
+    "exp": math.exp,
+    "log": math.log,
+    "log1p": math.log1p,
+    "expm1": math.expm1,
+    "sqrt": math.sqrt,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tanh": math.tanh,
+    "erf": math.erf,
+    "abs": abs,
     "rsqrt": lambda x: 1.0 / math.sqrt(x),
 }

@@ -241,10 +241,10 @@ def _copy(first: Instance, path: str) -> Instance:
 def _instance(shared: Shared, frame: Frame, one: s.ParamInstance, path: str) -> Instance | Poison:
     frozen = frame.frozen or _annotations(shared, one.annotations)
     dims = _dimensions(shared, frame, one)
-    arguments = _static_arguments(shared, frame, one)
     found = _block(shared, frame, one.block)
     if not isinstance(found, BlockValue) or dims is None:
         return POISON
+    arguments = _static_arguments(shared, frame, one)
     generics = [generic.name for generic in found.block.generics]
     for argument in one.dimensions:
         if argument.name.name not in generics:

@@ -222,10 +222,18 @@ class _Feeder:
 
     def _try(self, tokens: Sequence[Token], line: LogicalLine) -> bool:
         """Feeds tokens; on the first that does not fit, reports it and says False."""
+        state = self.parser.parser_state
+        states, values = list(state.state_stack), list(state.value_stack)
         for index, token in enumerate(tokens):
             try:
                 self._give(token)
             except UnexpectedToken:
+                # Back to before the reductions that the token caused: they narrow down what is expected.
+                state.state_stack[:], state.value_stack[:] = states, values
+                count = len(self.diagnostics)
+                for good in tokens[:index]:
+                    self._give(good)
+                del self.diagnostics[count:]
                 accepted: set[str] = self.parser.accepts()  # type: ignore[no-untyped-call]
                 self.diagnostics.append(explain_line(tokens, index, accepted, len(self.levels) > 1))
                 return False

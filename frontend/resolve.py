@@ -17,6 +17,7 @@ from graphc.frontend import syntax as s
 from graphc.frontend.limits import Limits
 from graphc.frontend.parser import parse
 from graphc.frontend.scope import nearest
+from graphc.runtime.errors import CompileError
 from graphc.source import Source, Span
 
 Declaration = s.Block | s.Optimizer | s.Constant
@@ -196,6 +197,9 @@ class Resolver:
             return None
         try:
             source = self.load(path)
+        except CompileError as error:
+            self.diagnostics.extend(one for one in error.diagnostics if isinstance(one, Diagnostic))
+            return None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             self._error("GC0105", f'cannot read "{text}": {reason}', name.span)

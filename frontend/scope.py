@@ -88,6 +88,7 @@ class Shared:
     requirements: dict[Requirement, None] = field(default_factory=dict)
     active: list[tuple[s.Block, Span]] = field(default_factory=list)
     instances: list[object] = field(default_factory=list)
+    missing: dict[str, None] = field(default_factory=dict)
     steps: int = 0
     depth: int = 0
     is_symbolic_check: bool = False  # a block on its own: its generics stand for any size
@@ -114,8 +115,12 @@ class Shared:
         self.diagnostics.append(Diagnostic(code, title, (Label(span, text),), help, severity="warning"))
 
     def unsupported(self, what: str, span: Span, code: str = "GC0901", help: str = "") -> Poison:
-        """The one error for what the language has and this version does not build."""
-        return self.error(code, f"{what} not supported yet", span, help=help)
+        """The one error for what the language has and this version does not build; once for each feature."""
+        title = f"{what} not supported yet"
+        if title in self.missing:
+            return POISON
+        self.missing[title] = None
+        return self.error(code, title, span, help=help)
 
     def count(self, span: Span) -> None:
         """One more step of elaboration; the budget bounds the time and memory that expansion may take."""

@@ -35,6 +35,7 @@ _SHOWN = {
     "AT": "`@`",
     "ARROW": "`->`",
     "RANGE": "`..`",
+    "PIPE": "`|>`",
     "DIM_WORD": "`dim`",
 }
 _HEAD_END = {

@@ -263,8 +263,14 @@ class TreeBuilder(threading.local):
         return tuple(s.Slot(one.span, one.targets[0], one.value) for one in of(s.Assign, children))
 
     def assign(self, children: Children) -> s.Assign:
-        names = tokens("NAME", children)
-        return s.Assign(span_of(children[:-1]), tuple(identifier(name) for name in names), None, _value(children))
+        targets, values = children[0], of(s.Expression, children)
+        value = values[0]
+        if len(values) > 1:
+            value = s.Sequence(values[0].span.to(values[-1].span), values, False)
+        return s.Assign(targets[0].span.to(value.span), targets, None, value)
+
+    def targets(self, children: Children) -> tuple[s.Identifier, ...]:
+        return tuple(identifier(token) for token in children)
 
     def typed_assign(self, children: Children) -> s.Assign:
         made: s.Assign = children[0]
