@@ -17,7 +17,7 @@ outside of A and B is read, and they need no alignment beyond that of an element
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,7 +26,6 @@ from graphc.codegen.micro_kernel import amount, emit_micro_kernel, packed_stride
 from graphc.codegen.packing import emit_packing, panel_elements
 from graphc.codegen.target import Target
 from graphc.codegen.tiling import (
-    PACK_ROW_TILES,
     Contraction,
     Elements,
     Epilogue,
@@ -151,11 +150,15 @@ class _Driver:
         for name in names:
             stride = f.mul(stride, f[name])
         if panel.source is Source.PACKED:
-            self._pack(in_place, stride)
-            self.row_blocks(replace(in_place, b=self.packed, panel_stride=stride), low, high)
+            packed = replace(in_place, b=self.packed, panel_stride=stride)
+            if self.plan.packs_itself:
+                self.packing_rows(replace(in_place, panel=replace(panel, source=Source.PACKING)), packed, low, high)
+            else:
+                self._pack(in_place, stride)
+                self.row_blocks(packed, low, high)
             return
         given = [in_place.panel_stride, *(amount(f, axis.b_stride) for axis in contraction.k)]
-        with f.when(f.icmp("sgt", self.tiles, PACK_ROW_TILES), [b, *map(self._i64, given)]) as part:
+        with f.when(f.icmp("sgt", self.tiles, self.plan.late_pack_tiles), [b, *map(self._i64, given)]) as part:
             self._pack(in_place, stride)
             part.next = [self.packed, *map(self._i64, [stride, *packed_strides(f, self.plan)])]
         at, panel_stride, *strides = part.results
@@ -170,14 +173,30 @@ class _Driver:
             name, "void", self._at(block.b, f.mul(i, block.panel_stride)), self._at(self.packed, f.mul(i, stride)),
             self._i64(columns), *cut, *self._params()))
 
-    def row_blocks(self, block: _Block, low: Index, high: Index) -> None:
-        """The row tiles from `low` to `high`, cut so that their part of A stays in the cache for all panels."""
+    def row_blocks(self, block: _Block, low: Index, high: Index, done: Index | None = None) -> None:
+        """The row tiles from `low` to `high`, cut so that their part of A stays in the cache for all panels.
+
+        Those before `done` are left out.
+        """
         def rows(start: Index, stop: Index) -> None:
             self._each(0, block.count, lambda i: self._each(start, stop, lambda tile: self.tile(block, i, tile, low)))
 
-        self._chunks(low, high, self.plan.row_block, rows)
+        self._chunks(low if done is None else done, high, self.plan.row_block, rows)
 
-    def tile(self, block: _Block, i: Index, tile: Index, low: Index) -> None:
+    def packing_rows(self, in_place: _Block, packed: _Block, low: Index, high: Index) -> None:
+        """`row_blocks` whose first row tile packs each panel for the others."""
+        f, step = self.f, self.plan.row_block
+        stop = self._minimum(f.add(low, step), high) if step else high
+
+        def panel(i: Index) -> None:
+            self.tile(in_place, i, low, low, [self._at(packed.b, f.mul(i, packed.panel_stride))])
+            self._each(f.add(low, 1), stop, lambda tile: self.tile(packed, i, tile, low))
+
+        self._each(0, in_place.count, panel)
+        if step:
+            self.row_blocks(packed, low, high, stop)
+
+    def tile(self, block: _Block, i: Index, tile: Index, low: Index, to: Sequence[Value] = ()) -> None:
         """One register tile: the row tile `tile` by panel `i` of the block."""
         f, contraction, panel = self.f, self.contraction, block.panel
         row = f.add(f.mul(tile, self.low), 0 if self.extra == 0 else self._minimum(tile, self.extra))
@@ -185,7 +204,7 @@ class _Driver:
                      f.mul(block.k, amount(f, contraction.k[0].a_stride)))
         column = f.add(block.first, f.mul(i, panel.vectors * self.plan.lanes))
         arguments = [a, self._at(block.b, f.mul(i, block.panel_stride)), self._i64(row), self._i64(column),
-                     *block.strides]
+                     *block.strides, *to]
         if self.plan.k_block:
             arguments += [self._i64(block.depth), *self._partial(block, i, f.sub(tile, low))]
 

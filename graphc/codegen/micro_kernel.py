@@ -7,7 +7,7 @@ the height of the tile: a row's result does not depend on how many rows there ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from graphc.codegen.llvm import Function, Index, Module, Value, const, known, vector
 from graphc.codegen.tiling import Extent, Panel, Plan, Source, Tile
@@ -29,11 +29,14 @@ def kernel_params(plan: Plan, panel: Panel) -> list[tuple[str, str]]:
     """The parameters of a micro kernel.
 
     The strides of B are among them if it is read from either place; if k is cut into blocks: how many indices of the
-    outermost k, whether sums of earlier blocks are at .partial, and whether more blocks follow.
+    outermost k, whether sums of earlier blocks are at .partial, and whether more blocks follow. A kernel that packs
+    is told where to.
     """
     params = [("ptr", ".a"), ("ptr", ".b"), ("i64", ".row"), ("i64", ".column")]
     if panel.source is Source.EITHER:
         params += [("i64", f".stride{i}") for i in range(len(plan.contraction.k))]
+    if panel.source is Source.PACKING:
+        params.append(("ptr", ".panel"))
     if plan.k_block:
         params += [("i64", ".count"), ("ptr", ".partial"), ("i1", ".later"), ("i1", ".more")]
     return [*params, *plan.contraction.params]
@@ -48,7 +51,7 @@ def emit_micro_kernel(plan: Plan, module: Module, height: int, panel: Panel) -> 
         with f.when(f[".later"], accumulators) as part:
             part.next = [f.load(at, body.vector) for at in body.partial()]
         accumulators = part.results
-    accumulators = body.reduce(0, body.row_pointers(), f[".b"], accumulators)
+    accumulators = body.reduce(0, body.row_pointers(), body.b_pointers(), accumulators)
     if plan.k_block:
         with f.when(f[".more"]):
             for at, value in zip(body.partial(), accumulators, strict=True):
@@ -72,7 +75,8 @@ class _Body:
         self.row_stride = amount(f, self.contraction.a_row_stride)
         self.group = height if known(self.row_stride) is not None else _ROW_GROUP
         self.mask = self.last_mask() if panel.source is not Source.PACKED else None
-        self.b_strides = self._b_strides()
+        self.strides = [[amount(f, axis.a_stride)] * len(self.row_pointers()) + self._b_strides(level)
+                        for level, axis in enumerate(self.contraction.k)]
         self.near = [f.mul(self.row_stride, i) for i in range(min(self.group, height))]
 
     def zeros(self) -> list[Value]:
@@ -109,15 +113,18 @@ class _Body:
         return [f.offset(f[".a"], self.scalar, f.mul(self.row_stride, first))
                 for first in range(0, self.height, self.group)]
 
-    def _b_strides(self) -> list[Index]:
-        f, axes = self.f, self.contraction.k
-        if self.panel.source is Source.EITHER:
-            return [f[f".stride{i}"] for i in range(len(axes))]
-        if self.panel.source is Source.IN_PLACE:
-            return [amount(f, axis.b_stride) for axis in axes]
-        return packed_strides(f, self.plan)
+    def b_pointers(self) -> list[Value]:
+        """Where B is read, and where it is packed to, if it is."""
+        return [self.f[name] for name in (".b", ".panel") if name in self.f.params]
 
-    def reduce(self, level: int, a: list[Value], b: Value, accumulators: list[Value]) -> list[Value]:
+    def _b_strides(self, level: int) -> list[Index]:
+        """How far the pointers of B move along an axis of k."""
+        f, packed = self.f, packed_strides(self.f, self.plan)[level]
+        in_place = amount(f, self.contraction.k[level].b_stride)
+        return {Source.IN_PLACE: [in_place], Source.PACKED: [packed], Source.PACKING: [in_place, packed],
+                Source.EITHER: [f.params.get(f".stride{level}", packed)]}[self.panel.source]
+
+    def reduce(self, level: int, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:
         """Adds the products of the axes from `level` on, starting at the pointers a and b."""
         f, axes = self.f, self.contraction.k
         if level == len(axes):
@@ -126,12 +133,12 @@ class _Body:
         turns = self.plan.unroll if level == len(axes) - 1 else 1
         whole = f.mul(f.sdiv(count, turns), turns)
         if whole != 0:
-            with f.loop(0, whole, turns, carried=[*accumulators, *a, b], may_be_empty=True) as loop:
+            with f.loop(0, whole, turns, carried=[*accumulators, *a, *b], may_be_empty=True) as loop:
                 inside, at_a, at_b = self._parts(loop.values)
                 for _ in range(turns):
                     inside = self.reduce(level + 1, at_a, at_b, inside)
-                    *at_a, at_b = self._advance(level, at_a, at_b)
-                loop.next = [*inside, *at_a, at_b]
+                    at_a, at_b = self._advance(level, at_a, at_b)
+                loop.next = [*inside, *at_a, *at_b]
             accumulators, a, b = self._parts(loop.results)
         rest = f.sub(count, whole)
         if turns == 1 or rest == 0:
@@ -142,10 +149,13 @@ class _Body:
             part.next = self._step(a, b, accumulators)
         return part.results
 
-    def _step(self, a: Sequence[Value], b: Value, accumulators: list[Value]) -> list[Value]:
+    def _step(self, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:
         """One k: the outer product of a column of A and a row of B."""
         f, vectors = self.f, self.panel.vectors
-        row = [self._load_b(b, v) for v in range(vectors)]
+        row = [self._load_b(b[0], v) for v in range(vectors)]
+        for to in b[1:]:
+            for v, value in enumerate(row):
+                f.store(value, f.offset(to, self.scalar, v * self.plan.lanes))
         result = []
         for i in range(self.height):
             at = f.offset(a[i // self.group], self.scalar, self.near[i % self.group])
@@ -161,16 +171,15 @@ class _Body:
             return self.f.masked_load(at, self.vector, self.mask)
         return self.f.load(at, self.vector)
 
-    def _advance(self, level: int, a: Sequence[Value], b: Value) -> list[Value]:
-        f = self.f
-        step = amount(f, self.contraction.k[level].a_stride)
-        return [*(f.offset(pointer, self.scalar, step) for pointer in a),
-                f.offset(b, self.scalar, self.b_strides[level])]
+    def _advance(self, level: int, a: list[Value], b: list[Value]) -> tuple[list[Value], list[Value]]:
+        moved = [self.f.offset(pointer, self.scalar, stride)
+                 for pointer, stride in zip([*a, *b], self.strides[level], strict=True)]
+        return moved[:len(a)], moved[len(a):]
 
-    def _parts(self, values: list[Value]) -> tuple[list[Value], list[Value], Value]:
-        """Accumulators, pointers into A, pointer into B."""
-        count = self.height * self.panel.vectors
-        return values[:count], values[count:-1], values[-1]
+    def _parts(self, values: list[Value]) -> tuple[list[Value], list[Value], list[Value]]:
+        """Accumulators, pointers into A, pointers of B."""
+        count, pointers = self.height * self.panel.vectors, len(values) - len(self.b_pointers())
+        return values[:count], values[count:pointers], values[pointers:]
 
 
 def packed_strides(f: Function, plan: Plan) -> list[Index]:

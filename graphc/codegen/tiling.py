@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 Extent = int | str    # known at compile time, or the name of an i64 parameter of the function
 
-PACK_ROW_TILES = 8    # B in place is read once by each row tile: beyond so many the copy into a panel pays
+PACK_ROW_TILES = 4    # B in place is read once by each row tile: beyond so many the copy into a panel pays
+LATE_PACK_ROW_TILES = 8    # the same where m is a parameter: the copy is a pass of its own then
 PACK_STRIDE = 1024    # .. if neighbouring k of B lie at least so many bytes apart (each on a page or line of its own)
+FEW_TILES = 64        # row tiles over which the cost of packing shows
 PACK_DEPTH = 32       # .. and the panel is deep enough
 FAR = 1024            # neighbouring k of A so many bytes apart fill the ways of the caches sooner
 DEPTH, FAR_DEPTH = 512, 256    # k in a block, if there are more than two blocks of it
@@ -88,9 +90,12 @@ class Elements:
 
 
 class Source(Enum):
-    """Where a micro kernel reads B: as it lies, from a packed panel, or from either (strides are arguments)."""
+    """Where a micro kernel reads B: as it lies, from a packed panel, from either (strides are arguments).
 
-    IN_PLACE, PACKED, EITHER = range(3)
+    PACKING reads B as it lies and packs it on the way, for the kernels that follow.
+    """
+
+    IN_PLACE, PACKED, EITHER, PACKING = range(4)
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ class Plan:
     height: int
     vectors: int
     source: Source
+    packs_itself: bool       # the first row tile packs B while it computes: hides the copy for a kernel more
     k_block: int | None      # indices of the outermost k in a block, if sums are cut into blocks
     row_block: int | None    # row tiles that meet a group of panels before the next ones do; None: all
     group: int               # full panels in a group
@@ -119,6 +125,11 @@ class Plan:
     def unroll(self) -> int:
         """Steps of the innermost k in a turn of its loop: 2 is faster in short sums, 1 is less code to compile."""
         return 2 if isinstance(self.contraction.m, int) or isinstance(self.contraction.k[-1].extent, int) else 1
+
+    @property
+    def late_pack_tiles(self) -> int:
+        """More row tiles than these read B from packed panels, where their number is seen late."""
+        return LATE_PACK_ROW_TILES
 
     @property
     def width(self) -> int:
@@ -174,7 +185,10 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     merged = replace(contraction, k=merge_axes(contraction.k))
     lanes = target.lanes(size(contraction.scalar))
     height, vectors = tile_shape(target, lanes, merged.m, merged.n)
-    whole = Plan(merged, lanes, height, vectors, _source(merged, target, lanes, height), _k_block(merged), None, 1)
+    source = _source(merged, target, lanes, height)
+    packs = source is Source.PACKED and merged.b_column_stride == 1 and isinstance(merged.m, int) and (
+        height < merged.m <= FEW_TILES * height) and _reads_edges(target, merged.n, lanes)
+    whole = Plan(merged, lanes, height, vectors, source, packs, _k_block(merged), None, 1)
     row_block = _row_block(whole)
     if row_block is None:
         return whole
@@ -249,10 +263,14 @@ def tile_shape(target: Target, lanes: int, m: Extent, n: Extent) -> tuple[int, i
     return {1: 12, 2: 8, 3: 8, 4: 6}[vectors], vectors
 
 
+def _reads_edges(target: Target, n: Extent, lanes: int) -> bool:
+    """Whether rows of B can be read in place to their end."""
+    return target.masked or (isinstance(n, int) and n % lanes == 0)
+
+
 def _source(contraction: Contraction, target: Target, lanes: int, height: int) -> Source:
     """B is packed if its columns are no vectors, or if the copy pays; with a run-time m that is seen when it runs."""
-    n = contraction.n
-    if contraction.b_column_stride != 1 or not (target.masked or (isinstance(n, int) and n % lanes == 0)):
+    if contraction.b_column_stride != 1 or not _reads_edges(target, contraction.n, lanes):
         return Source.PACKED
     inner = contraction.k[-1].b_stride
     deep = prod(axis.extent if isinstance(axis.extent, int) else PACK_DEPTH + 1 for axis in contraction.k)

@@ -193,7 +193,7 @@ def test_other_vector_widths(name: str) -> None:
 def test_every_block_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of k, of rows and of panels, far smaller than useful, so that small cases meet many of each."""
     for name, value in {"FEW_ROWS": 3, "DEPTH": 7, "FAR_DEPTH": 5, "BLOCK_BYTES": 500, "GROUP": 2, "KEPT_TILES": 3,
-                        "PACK_DEPTH": 3, "PACK_STRIDE": 64}.items():
+                        "PACK_DEPTH": 3, "PACK_STRIDE": 64, "LATE_PACK_ROW_TILES": 2, "PACK_ROW_TILES": 2}.items():
         monkeypatch.setattr(tiling, name, value)
     cases = random_cases(5, 24, ["", "m", "k", "n", "mk", "mnks"]) + CONVOLUTIONS
     assert any(tiling.plan(case.contraction("x"), host()).k_block for case in cases)
