@@ -55,15 +55,21 @@ def named_number(text: str) -> tuple[str, float]:
     raise argparse.ArgumentTypeError(f"`{text}` is not NAME=NUMBER, such as lr=1e-4")
 
 
-def read_inputs(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Input name -> array; a name given twice is an OptionError."""
+def read_inputs(model: Model, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Input name -> array, in the dtype of the model's input where that keeps every value.
+
+    Raises OptionError for a name that is no input or is given twice, DataError for a file that does not serve.
+    """
     from graphc.runtime.data import read
 
+    dtypes = {leaf.name: leaf.dtype for leaf in model.signature.with_role("input")}
     inputs: dict[str, Any] = {}
     for name, spec in pairs:
+        if name not in dtypes:
+            raise OptionError(f"{model.name} has no input `{name}`; its inputs are {', '.join(dtypes)}")
         if name in inputs:
             raise OptionError(f"the input `{name}` is given twice")
-        inputs[name] = read(spec)
+        inputs[name] = read(spec, dtypes[name])
     return inputs
 
 
@@ -121,12 +127,12 @@ def run_train(arguments: argparse.Namespace) -> int:
     from graphc import driver
     from graphc.run_folder import write_run_folder
 
-    inputs = read_inputs(arguments.input)
     options = compile_options(arguments)
     started = time.perf_counter()
     model = driver.compile_file(arguments.file, threads=arguments.threads, **options)
     say(f"compiled {arguments.file} in {time.perf_counter() - started:.2f} s")
     say(summary(model))
+    inputs = read_inputs(model, arguments.input)
     folder = Path(arguments.out or arguments.resume or Path("runs") / model.name)
     model.init(seed=arguments.seed)
     if arguments.resume:
@@ -196,8 +202,8 @@ def run_run(arguments: argparse.Namespace) -> int:
 
     if arguments.out and not arguments.out.endswith(".npz"):
         raise OptionError(f"--out {arguments.out}: outputs are written as an archive, FILE.npz")
-    inputs = read_inputs(arguments.input)
     model = load_or_compile(arguments)
+    inputs = read_inputs(model, arguments.input)
     if arguments.weights:
         model.load_weights(arguments.weights)
     else:

@@ -55,4 +55,4 @@ def _pictures(root: Path, name: str, history: History, graphs: Mapping[str, Grap
             except (LimitError, NotAvailableError) as error:
                 yield f"no {title}.{format}: {error}"
         if made:
-            yield f"{', '.join(made):22} {len(graph.nodes())} nodes of the graph of `{graph.name}`"
+            yield f"{', '.join(made):22} the graph of `{graph.name}`"

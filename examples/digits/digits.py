@@ -76,17 +76,16 @@ def predict(out: Path, seed: int) -> None:
     model = graphc.load(out / "digits.gca")
     model.load_weights(out / "weights.safetensors")
     _, test = load_digits(seed)
-    images = test["image"][:6]
-    probs = model(image=images)["probs"]
-    print(f"a fresh process loaded {out / 'digits.gca'} and predicts:")
-    for rows in zip(*(picture(image) for image in images), strict=True):
+    probs = model(image=test["image"])["probs"]
+    right = int((probs.argmax(axis=1) == test["label"]).sum())
+    print(f"a fresh process loaded {out / 'digits.gca'}: right on {right} of {len(probs)} held-out digits, such as")
+    first = [int(np.flatnonzero(test["label"] == digit)[0]) for digit in range(6)]
+    for rows in zip(*(picture(test["image"][index]) for index in first), strict=True):
         print("  " + "  ".join(rows))
-    answers = (
-        f"{p.argmax()} ({100 * p.max():.0f} %), is {label}" for p, label in zip(probs, test["label"], strict=False)
-    )
-    print("  " + "  ".join(f"{answer:16}" for answer in answers))
+    answers = (f"{probs[i].argmax()} ({100 * probs[i].max():.0f} %), is {test['label'][i]}" for i in first)
+    print("  " + "  ".join(f"{answer:16}" for answer in answers).rstrip())
     loaded = [name for name in ("graphc.driver", "graphc.frontend", "lark") if name in sys.modules]
-    print(f"  compiler modules loaded: {', '.join(loaded) or 'none'}")
+    print(f"compiler modules loaded: {', '.join(loaded) or 'none'}")
 
 
 def main() -> None:

@@ -105,7 +105,8 @@ def compose(graph: Digraph) -> Page:
         left, top = MARGIN + x - width / 2, MARGIN + TITLE + y - height / 2
         boxes.append(Box(left, top, width, height, fill, outline, texts[key]))
     legend_width = sum(CHARACTER * len(name) + 34 for name, _, _ in legend)
-    title = f"{graph.graph['name']}: {graph.number_of_nodes()} nodes"
+    count = sum(attributes["op"] not in ("output", "update") for _, attributes in graph.nodes(data=True))
+    title = f"{graph.graph['name']}: {count} nodes"
     return Page(
         title,
         max(placed.width, legend_width, CHARACTER * len(title)) + 2 * MARGIN,

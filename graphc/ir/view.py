@@ -42,7 +42,7 @@ def view(graph: Graph, *, brief: bool = False) -> Digraph:
     nodes = [*(leaf for leaf in graph.leaves if leaf.attr("role") == "input"), *graph.nodes()]
     roots = set(graph.roots)
     for node in dict.fromkeys(nodes):
-        if brief and _is_number(node) and node not in roots:
+        if brief and _number(node) is not None and node not in roots:
             continue
         if brief and node.op == "item":
             keys[node] = keys[node.inputs[0]]
@@ -86,9 +86,9 @@ def _attributes(node: Node, brief: bool) -> dict[str, str]:
         if isinstance(node.type, TupleType):
             found["type"] = " ".join(map(str, dict.fromkeys(node.type.items)))
     parts = [text for name, value in node.attrs if (text := _attribute(node, name, value))]
-    if brief and any(_is_number(x) for x in node.inputs):
-        operands = ["·" if not _is_number(x) else _number(x.attr("value")) for x in node.inputs]
-        parts.append(f"({', '.join(operands)})")
+    numbers = [_number(x) for x in node.inputs] if brief else []
+    if any(number is not None for number in numbers):
+        parts.append(f"({', '.join(number or '·' for number in numbers)})")
     return found | {"detail": " ".join(parts)}
 
 
@@ -102,17 +102,22 @@ def _attribute(node: Node, name: str, value: Any) -> str:
     if isinstance(value, ConstArray):
         return f"{len(value.data)} bytes"
     if isinstance(value, float):
-        value = _number(value)
+        value = _text(value)
     if isinstance(value, tuple):
         value = f"[{', '.join(map(str, value))}]"
     return str(value) if node.op == "const" else f"{name}={value}"
 
 
-def _is_number(node: Node) -> bool:
-    return node.op == "const" and not isinstance(node.attr("value"), ConstArray)
+def _number(node: Node) -> str | None:
+    """The text of a constant that is one number, spread over a shape or not; None for any other node."""
+    while node.op == "broadcast":
+        node = node.inputs[0]
+    if node.op != "const" or isinstance(node.attr("value"), ConstArray):
+        return None
+    return _text(node.attr("value"))
 
 
-def _number(value: Any) -> str:
+def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
