@@ -8,7 +8,7 @@ from functools import cached_property
 
 from graphc.codegen.entry import EntryCode, emit_entry, plan_entry
 from graphc.codegen.epoch import emit_epoch
-from graphc.codegen.index_bounds import index_bounds
+from graphc.codegen.index_bounds import IndexBound, index_bounds
 from graphc.codegen.llvm import Module, assembly, compile_object
 from graphc.codegen.target import Target
 from graphc.ir.graph import Graph
@@ -55,9 +55,12 @@ class Compilation:
     def entries(self) -> dict[str, EntryCode]:
         """Entry name -> its kernels in order and its memory plan."""
         return {
-            name: plan_entry(f"graphc_{name}", graph, self.options.target, tuple(index_bounds(self.program.entries[name])))
+            name: plan_entry(f"graphc_{name}", graph, self.options.target, self._bounds(name))
             for name, graph in self.optimised.items()
         }
+
+    def _bounds(self, entry: str) -> tuple[IndexBound, ...]:
+        return tuple(index_bounds(self.program.entries[entry]))
 
     @cached_property
     def llvm(self) -> str:

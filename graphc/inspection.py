@@ -103,11 +103,11 @@ class Inspection:
         lines = [f"entry {entry}: arena of {len(plan.slots)} slots"]
         for number, slot in enumerate(plan.slots):
             sizes = " | ".join(str(size) for size in slot.sizes)
-            lines.append(f"  slot {number}: max({sizes}) bytes" if len(slot.sizes) > 1 else f"  slot {number}: {sizes} bytes")
+            lines.append(f"  slot {number}: {f'max({sizes})' if len(slot.sizes) > 1 else sizes} bytes")
             for tenant in slot.tenants:
                 first, last = plan.lifetimes[tenant]
                 what = str(tenant.type) if isinstance(tenant, Memory) else f"scratch {tenant.dtype}{list(tenant.shape)}"
-                lines.append(f"    {what:28} {str(size_of(tenant)):>16} bytes, kernels {first}..{last}")
+                lines.append(f"    {what:28} {size_of(tenant)!s:>16} bytes, kernels {first}..{last}")
         symbols = self.compilation.program.symbols
         for batch in (1, 32, 1024):
             sizes_at = {s.name: max(s.low, min(batch, s.high or batch)) for s in symbols}

@@ -83,9 +83,7 @@ def _leaves(program: Program) -> Iterable[runtime.Leaf]:
 
 def _leaf(leaf: Node, init: runtime.Init | None = None, train_only: bool = False) -> runtime.Leaf:
     shape = tuple(expression(d) for d in leaf.shape)
-    return runtime.Leaf(
-        name_of(leaf), str(leaf.attr("role")), leaf.dtype.name, shape, init=init, train_only=train_only
-    )
+    return runtime.Leaf(name_of(leaf), str(leaf.attr("role")), leaf.dtype.name, shape, init=init, train_only=train_only)
 
 
 def _variable(variable: Variable) -> runtime.Leaf:
@@ -115,9 +113,7 @@ def _entry(code: EntryCode) -> runtime.Entry:
         ),
         arena=arena_expression(code),
         updates=tuple(name_of(x) for x in code.graph.updates),
-        index_bounds=tuple(
-            runtime.IndexBound(name_of(b.leaf), 0, expression(b.size), b.ignore) for b in code.bounds
-        ),
+        index_bounds=tuple(runtime.IndexBound(name_of(b.leaf), 0, expression(b.size), b.ignore) for b in code.bounds),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, leaf, make
-from graphc.ops.op import Pointwise, Reduction
+from graphc.ops.op import Pointwise, Reduction, Structured
 from graphc.passes.cheap import element_cost
 from graphc.passes.grouping import Group, Grouping, group_nodes, is_free, is_memory
 from graphc.passes.pipeline import graph_pass
@@ -115,7 +115,8 @@ class _Rebuild:
         """(outputs, nodes of the body in order, what the body reads)."""
         outputs = [n for n in group.members if n in self.stored.nodes]
         body: dict[Node, None] = {}
-        read: dict[Node, None] = {}
+        structured = [n for n in group.members if isinstance(n.definition, Structured)]
+        read = dict.fromkeys(x for n in structured for x in n.inputs)  # its operands lie in memory
         stack: list[tuple[Node, bool]] = [(n, False) for n in reversed(outputs)]
         while stack:
             node, done = stack.pop()

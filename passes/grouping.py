@@ -8,6 +8,7 @@ groups the reason is kept: `explain fusion` shows it.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
 from graphc.ir.dims import Dim
@@ -121,8 +122,6 @@ class _Builder:
 
     def _place_after(self, place: float) -> float:
         """A place behind `place` and before the next one."""
-        from bisect import bisect_right, insort
-
         position = bisect_right(self._places, place)
         following = self._places[position] if position < len(self._places) else place + 2.0
         between = (place + following) / 2
@@ -160,16 +159,14 @@ class _Builder:
             return False
         if any(reader is not group and reader.place < group.place for reader in other.readers):
             return False
-        if group.folded and not other.folded:  # a map may only join if nothing reads it through an index mapping
-            return not self._moved_between(other, group)
         return not self._moved_between(other, group)
 
     def _moved_between(self, other: Group, group: Group) -> bool:
         for node in group.members:
             for x in node.inputs:
-                if is_free(x) and any(s in other.members for s in self.sources(x)):
-                    if not self._spreads_row(x, other):
-                        return True
+                moved = is_free(x) and any(s in other.members for s in self.sources(x))
+                if moved and not self._spreads_row(x, other):
+                    return True
         return False
 
     def _merge(self, other: Group, group: Group) -> None:

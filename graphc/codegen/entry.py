@@ -36,8 +36,7 @@ class EntryCode:
     def arena_bytes(self, sizes: Mapping[str, int]) -> int:
         """The arena's size at given run-time sizes."""
         return sum(
-            -(-max(evaluate(size, sizes) for size in slot.sizes) // ALIGNMENT) * ALIGNMENT
-            for slot in self.memory.slots
+            -(-max(evaluate(size, sizes) for size in slot.sizes) // ALIGNMENT) * ALIGNMENT for slot in self.memory.slots
         )
 
 

@@ -9,8 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphc.codegen.kernel import Affine, Buffer, Call, Cast, Const, Fold, For, Kernel, Load, Position, Scalar, Store
-from graphc.codegen.kernel import Temp, Var, affine
+from graphc.codegen.kernel import (
+    Affine,
+    Buffer,
+    Call,
+    Cast,
+    Const,
+    Fold,
+    For,
+    Kernel,
+    Load,
+    Position,
+    Scalar,
+    Store,
+    Temp,
+    Var,
+    affine,
+)
 from graphc.ir.dims import Dim, product
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
@@ -31,17 +46,13 @@ class IndexBound:
 def index_bounds(graph: Graph) -> Iterator[IndexBound]:
     """The bounds that the graph's gathers, scatters and class losses put on its leaves, each once."""
     seen: dict[IndexBound, None] = {}
-    for node in _all_nodes(graph):
+    for node in graph.nodes():
         index, size, ignore = _use(node)
         while index is not None and index.op in KEEPS_VALUES and index.inputs:
             index = index.inputs[0]
         if index is not None and index.is_leaf and index.dtype.is_integer:
             seen[IndexBound(index, size, ignore)] = None
     yield from seen
-
-
-def _all_nodes(graph: Graph) -> list[Node]:
-    return graph.nodes()
 
 
 def _use(node: Node) -> tuple[Node | None, Dim, int | None]:

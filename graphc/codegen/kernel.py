@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 from graphc.ir.dims import Dim
 from graphc.ir.types import BOOL, DType
@@ -216,7 +216,7 @@ class Contract:
     workspace: Buffer | None = None
 
 
-Stmt = Union[For, Store, Contract]
+Stmt = For | Store | Contract
 
 
 @dataclass(frozen=True, eq=False)

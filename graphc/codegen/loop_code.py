@@ -106,7 +106,8 @@ def _steps(scalar: Scalar) -> bool:
 
 def _vector_folds(stmts: Sequence[Stmt], inside: bool) -> tuple[int, Dim]:
     """(the most folds of one loop that are vectors, the extent of the vector loop)."""
-    most, extent = 0, 0
+    most = 0
+    extent: Dim = 0
     for stmt in stmts:
         if isinstance(stmt, For):
             within = inside or stmt.vector
@@ -144,10 +145,10 @@ class _Statements:
         self._enter(stmt)
         initial = [self._identity(fold) for fold in stmt.folds]
         may_be_empty = bounds(stmt.var.extent)[0] < 1
-        with self.f.loop(0, extent, carried=initial, may_be_empty=may_be_empty) as loop:
-            with code.scope(stmt.var, loop.index, False):
-                self.block(stmt.body)
-                loop.next = [self._folded(fold, old) for fold, old in zip(stmt.folds, loop.values, strict=True)]
+        counted = self.f.loop(0, extent, carried=initial, may_be_empty=may_be_empty)
+        with counted as loop, code.scope(stmt.var, loop.index, False):
+            self.block(stmt.body)
+            loop.next = [self._folded(fold, old) for fold, old in zip(stmt.folds, loop.values, strict=True)]
         for fold, value in zip(stmt.folds, loop.results, strict=True):
             code.define(fold.temp, value)
 
@@ -167,6 +168,7 @@ class _Statements:
         extent = code.dim(stmt.var.extent)
         self._enter(stmt)
         full: Index
+        rest: Index
         if isinstance(extent, int):
             full, rest = extent // width * width, extent % width
         else:

@@ -177,7 +177,7 @@ class _Nest:
                     stack.append(x)
         reachable = dict.fromkeys(todo)
         for x in self.inner:
-            if x in reachable and _is_elementwise(x):
+            if x in reachable and is_elementwise(x):
                 self.pull.read(x, at)
         return self.pull.read(node, at)
 
@@ -232,7 +232,7 @@ class _Nest:
         return {n: None for n in self.inner if n in needed}
 
 
-def _is_elementwise(node: Node) -> bool:
+def is_elementwise(node: Node) -> bool:
     return all(x.shape == node.shape for x in node.inputs) and bool(node.inputs) and node.op not in _MOVES
 
 
@@ -249,4 +249,4 @@ def _stores(stmts: tuple[Stmt, ...]) -> list[Store]:
     return found
 
 
-__all__ = ["Space", "build", "inner_nodes", "space_of"]
+__all__ = ["Space", "build", "inner_nodes", "is_elementwise", "space_of"]

@@ -218,11 +218,7 @@ class _Contraction:
         pull = Pull(self.inputs)
         at = tuple(index[x] for x in self.lr)
         pull.give(self.node, at, temp)
-        for node in loops.inner_nodes(list(self.outputs), self.inputs):
-            if node.shape == self.node.shape and node.inputs and all(x.shape == node.shape for x in node.inputs):
-                if node is not self.node and self._depends(node):
-                    pull.read(node, at)
+        for node in loops.inner_nodes(list(self.outputs), self.inputs):  # in order: a long chain needs no recursion
+            if node is not self.node and node.shape == self.node.shape and loops.is_elementwise(node):
+                pull.read(node, at)
         return tuple(Store(out, linear(out, at), pull.read(n, at)) for n, out in self.outputs.items())
-
-    def _depends(self, node: Node) -> bool:
-        return node.op not in ("transpose", "reverse", "slice", "gather")

@@ -32,6 +32,7 @@ from graphc.codegen.primitives import llvm_type
 from graphc.ir.dims import Dim, Symbol
 from graphc.ir.types import BOOL, I8, I64, DType
 
+
 class ScalarCode:
     """Emits scalars into a function.
 
@@ -39,9 +40,7 @@ class ScalarCode:
     lanes of the vector loop.
     """
 
-    def __init__(
-        self, f: Function, pointers: Mapping[Buffer, Value], sizes: Mapping[str, Value], width: int
-    ) -> None:
+    def __init__(self, f: Function, pointers: Mapping[Buffer, Value], sizes: Mapping[str, Value], width: int) -> None:
         self.f, self.pointers, self.sizes, self.width = f, pointers, sizes, width
         self.memory: list[dict[Any, Value | int]] = [{}]
         self.places: dict[Var | Temp, tuple[Value, int, bool]] = {}  # value, depth, is a vector
@@ -74,9 +73,11 @@ class ScalarCode:
         self.memory[-1][key] = value
 
     def recall(self, key: Any) -> Value | int | None:
+        """What was computed for the key in this scope or an outer one."""
         for memory in reversed(self.memory):
-            if key in memory:
-                return memory[key]
+            found: Value | int | None = memory.get(key)
+            if found is not None:
+                return found
         return None
 
     def facts(self, scalar: Scalar) -> tuple[int, bool]:
@@ -337,8 +338,10 @@ class ScalarCode:
         if step == 1:
             address = self.address(buffer, at)
             if add:
-                old = self.f.load(address, value.type) if self.mask is None else self.f.masked_load(
-                    address, value.type, self.mask
+                old = (
+                    self.f.load(address, value.type)
+                    if self.mask is None
+                    else self.f.masked_load(address, value.type, self.mask)
                 )
                 value = primitives.call(self.f, "add", buffer.dtype, [old, value])
             if self.mask is None:
@@ -375,5 +378,3 @@ class ScalarCode:
 def memory_type(dtype: DType) -> str:
     """The LLVM type of an element in memory."""
     return llvm_type(I8 if dtype == BOOL else dtype)
-
-

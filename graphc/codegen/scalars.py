@@ -104,7 +104,8 @@ class Guarded(Pull):
 
     def read(self, operand: Node, at: tuple[Any, ...]) -> Scalar:
         if operand in self.buffers:
-            zero = self.constant(False if operand.dtype == BOOL else 0.0 if operand.dtype.is_float else 0, operand.dtype)
+            nothing = False if operand.dtype == BOOL else 0.0 if operand.dtype.is_float else 0
+            zero = self.constant(nothing, operand.dtype)
             return super().read_if(self._condition, operand, at, zero)
         return super().read(operand, at)
 

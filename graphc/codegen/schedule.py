@@ -9,7 +9,6 @@ copied at the end.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graphc.codegen.kernel import (
@@ -135,10 +134,8 @@ def _place_updates(plan: Schedule) -> None:
             continue
         memory = plan.memory[base(value)]
         task = producer.get(id(memory))
-        computed = task is not None and value is base(value)
-        if computed and memory.kind == "arena" and _reads_as_it_writes(
-            task, leaf, memory, plan
-        ):
+        computed = task is not None and value is base(value) and memory.kind == "arena"
+        if task is not None and computed and _reads_as_it_writes(task, leaf, memory, plan):
             memory.kind, memory.name, memory.leaf = "leaf", str(leaf.attr("name")), leaf
             plan.in_place[leaf] = task
             continue

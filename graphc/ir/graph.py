@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from graphc.ir.dims import SymDim, Symbol, symbols
+from graphc.ir.dims import Symbol, SymDim, symbols
 from graphc.ir.node import Node, make, postorder
 
 

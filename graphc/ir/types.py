@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphc.ir.dims import Dim, product, symbols
 
@@ -44,7 +44,7 @@ class DType:
         return self.kind in "iu"
 
     @property
-    def numpy(self) -> np.dtype:  # type: ignore[type-arg]
+    def numpy(self) -> np.dtype[Any]:
         import numpy as np
 
         return np.dtype({"b": "?"}.get(self.kind, f"{self.kind}{self.size}"))
