@@ -13,7 +13,7 @@ from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node, constant, leaf, make
 from graphc.ir.rewrite import rewrite
-from graphc.ir.types import BOOL, F32, F64, I8, I32, I64, DType, TensorType
+from graphc.ir.types import BOOL, F32, F64, I8, I32, I64, U8, DType, TensorType
 from graphc.ops.leaf import const_array
 from graphc.passes.simplify import SIMPLIFY_RULES
 
@@ -123,8 +123,13 @@ FLOATS: list[Case] = [
     ("where-not", lambda v: make("where", make("not", v.b), v.x, v.y), lambda v: make("where", v.b, v.y, v.x)),
     (
         "where-where",
-        lambda v: make("where", v.b, make("where", v.b, v.x, v.y), make("where", v.b, v.x, v.y)),
-        lambda v: make("where", v.b, v.x, v.y),
+        lambda v: make("where", v.b, make("where", v.b, v.x, v.y), v.y * v.x),
+        lambda v: make("where", v.b, v.x, v.y * v.x),
+    ),
+    (
+        "where-where",
+        lambda v: make("where", v.b, v.y, make("where", v.b, v.y, v.x)),
+        lambda v: make("where", v.b, v.y, v.x),
     ),
     (
         "where-constant",
@@ -377,6 +382,47 @@ def test_what_is_not_exact_stays(dtype: DType, case: Callable[[Values], Node]) -
 def test_integer_casts_through_floats_stay() -> None:
     node = make("cast", make("cast", Values(I32).x, dtype=F64), dtype=I8)  # saturates
     assert simplified(node) is node
+
+
+@pytest.mark.parametrize(("source", "middle"), [(I64, F64), (I32, F32), (I64, I32), (F64, F32), (I8, BOOL)])
+def test_lossy_casts_stay(source: DType, middle: DType) -> None:
+    node = cast(cast(Values(source).x, middle), source)
+    assert simplified(node) is node
+
+
+@pytest.mark.parametrize(("source", "middle"), [(I32, F64), (I8, F32), (I32, I64), (F32, F64), (BOOL, I8), (U8, I32)])
+def test_lossless_casts_vanish(source: DType, middle: DType) -> None:
+    x = Values(source).x
+    assert simplified(cast(cast(x, middle), source)) is x
+
+
+def test_integer_sums_wrap_around() -> None:
+    v = Values(I8)
+    assert simplified(make("reduce_sum", v.c(100, 7, B), axes=(0,))) is v.c(-68, B)
+    assert simplified(make("reduce_sum", v.c(-128, 1001, B), axes=(0,))) is v.c(-128, B)
+    repeated = make("reduce_sum", broadcast(v.x, (300, 121), 1), axes=(0,))
+    assert simplified(repeated) is v.x * 44
+
+
+@pytest.mark.parametrize(("dtype", "bits", "limit"), [(F32, 24, 126), (F64, 53, 1022)])
+def test_limits_of_exactness(dtype: DType, bits: int, limit: int) -> None:
+    v = Values(dtype)
+    for power in (limit, -limit):
+        assert simplified(v.x / 2.0**power) is v.x * 2.0**-power
+    for power in (limit + 1, -limit - 1):
+        assert simplified(v.x / 2.0**power) is v.x / 2.0**power
+    fits, wide = make("reduce_sum", v.c(2.0 ** (bits - 2) - 1, 3, B), axes=(0,)), 2.0 ** (bits - 1) + 1
+    assert simplified(fits) is v.c(3 * (2.0 ** (bits - 2) - 1), B)
+    assert simplified(make("reduce_sum", v.c(wide, 3, B), axes=(0,))).op == "reduce_sum"
+    assert simplified(make("reduce_sum", v.c(-0.0, 4, B), axes=(0,))).op == "reduce_sum"
+
+
+def test_constants_of_no_elements() -> None:
+    """An empty sum is 0, an empty maximum the least number: neither is the constant."""
+    v = Values(F64)
+    assert simplified(make("reduce_sum", v.c(2.0, 0, B), axes=(0,))).op == "reduce_sum"
+    assert simplified(make("reduce_max", v.c(2.0, 0, B), axes=(0,))).op == "reduce_max"
+    assert simplified(make("reduce_max", broadcast(v.x, (0, 121), 1), axes=(0,))).op == "reduce_max"
 
 
 FAST: list[tuple[Callable[[Values], Node], Callable[[Values], Node]]] = [
