@@ -13,6 +13,7 @@ with fused multiply-adds and hands each finished register tile to an epilogue. H
 
 The sum runs over k in order for every tile size, so a row has the same bits whatever the number of rows. Nothing
 outside of A and B is read, and they need no alignment beyond that of an element; the workspace should have 64 bytes.
+Every extent of k is at least 1.
 """
 
 from __future__ import annotations
