@@ -9,6 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
+def shown(value: object) -> str:
+    """`value` in a message: its repr, not too long; an integer of thousands of digits has none."""
+    try:
+        return repr(value)[:80]
+    except Exception:  # the repr is the user's code
+        return f"a {type(value).__name__}"
+
+
 class GraphcError(Exception):
     """Base of all errors of graphc."""
 

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from graphc.runtime import rng
 from graphc.runtime.dataset import Dataset
 from graphc.runtime.epoch import BatchLoop
-from graphc.runtime.errors import InputValueError, OptionError
+from graphc.runtime.errors import InputValueError, OptionError, shown
 from graphc.runtime.history import History
 from graphc.runtime.progress import Progress, make_progress
 from graphc.runtime.store import Cursor
@@ -78,7 +78,7 @@ def check_count(name: str, value: Any) -> int:
     except TypeError:
         number = 0
     if not 1 <= number < 1 << (62 if name == "arena_limit" else 31):
-        raise OptionError(f"{name} must be a positive whole number, not {value!r:.80}")
+        raise OptionError(f"{name} must be a positive whole number, not {shown(value)}")
     return number
 
 
@@ -149,7 +149,7 @@ class Training:
         if part is None or (isinstance(part, int | float) and not isinstance(part, bool) and part == 0):
             return rows, None
         if isinstance(part, bool) or not isinstance(part, int | float) or not 0 < part < 1:
-            raise OptionError(f"validation must be a part between 0 and 1 or a mapping of arrays, not {part!r:.80}")
+            raise OptionError(f"validation must be a part between 0 and 1 or a mapping of arrays, not {shown(part)}")
         count = max(1, round(whole.rows * part))
         if count >= whole.rows:
             raise OptionError(f"validation={part} of {whole.rows} rows leaves none to train on")

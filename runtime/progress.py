@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Protocol
 
-from graphc.runtime.errors import OptionError
+from graphc.runtime.errors import OptionError, shown
 from graphc.runtime.history import show_figures
 
 
@@ -83,7 +83,7 @@ def make_progress(choice: object) -> Progress:
     if choice is False:
         return Silent()
     if choice is not True and choice != "auto":
-        raise OptionError(f'progress must be True, False or "auto", not {choice!r:.80}')
+        raise OptionError(f'progress must be True, False or "auto", not {shown(choice)}')
     if not sys.stderr.isatty():
         return Lines()
     try:

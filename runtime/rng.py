@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphc.runtime.errors import OptionError
+from graphc.runtime.errors import OptionError, shown
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -30,7 +30,7 @@ def check_seed(seed: Any) -> int:
     except TypeError:
         value = -1
     if not 0 <= value < 1 << 64:
-        raise OptionError(f"seed must be an integer from 0 to 2**64 - 1, not {seed!r:.80}")
+        raise OptionError(f"seed must be an integer from 0 to 2**64 - 1, not {shown(seed)}")
     return value
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphc.runtime.buffers import as_input
-from graphc.runtime.errors import InputShapeError, InputTypeError, OptionError, UnknownNameError
+from graphc.runtime.errors import InputShapeError, InputTypeError, OptionError, UnknownNameError, shown
 from graphc.runtime.signature import Leaf
 
 
@@ -65,16 +65,16 @@ class Hypers(Mapping[str, float]):
         self[name]
         array = self._arrays[name]
         if not _is_number_of(array.dtype.kind, value):
-            raise InputTypeError(f"hyper `{name}` is {array.dtype}; {value!r:.80} is no such number")
-        if not math.isfinite(value):
-            raise OptionError(f"hyper `{name}` must be finite, not {value!r:.80}")
+            raise InputTypeError(f"hyper `{name}` is {array.dtype}; {shown(value)} is no such number")
         try:
+            if not math.isfinite(value):
+                raise OptionError(f"hyper `{name}` must be finite, not {shown(value)}")
             with np.errstate(over="ignore"):
                 stored = np.asarray(int(value) if array.dtype.kind in "iu" else float(value)).astype(array.dtype)
-        except OverflowError:
+        except OverflowError:  # a Python integer beyond f64 or i64
             stored = np.asarray(math.inf)
         if not np.isfinite(stored) or (array.dtype.kind in "iu" and int(stored) != int(value)):
-            raise OptionError(f"hyper `{name}` is {array.dtype}; {value!r:.80} does not fit")
+            raise OptionError(f"hyper `{name}` is {array.dtype}; {shown(value)} does not fit")
         array[...] = stored
 
     def __iter__(self) -> Iterator[str]:
@@ -96,6 +96,7 @@ def _is_number_of(kind: str, value: object) -> bool:
 
 def unknown_name(kind: str, name: object, known: list[str]) -> UnknownNameError:
     """The error for a name that is not there, with the nearest one that is."""
-    near = get_close_matches(str(name)[:200], known, 1)
-    hint = f"; did you mean `{near[0]}`?" if near else ""
+    folded = {one.lower(): one for one in known}
+    near = get_close_matches(str(name)[:200].lower(), folded, 1)
+    hint = f"; did you mean `{folded[near[0]]}`?" if near else ""
     return UnknownNameError(f"no {kind} `{str(name)[:80]}`{hint}")
