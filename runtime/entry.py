@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from graphc.runtime.buffers import NUMPY, READY, Slab, address, aligned_bytes, as_input
 from graphc.runtime.dimexpr import evaluate
-from graphc.runtime.errors import IndexRangeError, InputTypeError, InternalError, LimitError
+from graphc.runtime.errors import BusyError, IndexRangeError, InputTypeError, InternalError, LimitError
 from graphc.runtime.library import Library
 from graphc.runtime.shapes import Shape, solve
 from graphc.runtime.signature import GRADIENT, IndexBound, Leaf, Output, Signature
@@ -48,8 +48,15 @@ class Arena:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = -1
+        self.busy = False  # in use by a call: a call from inside that call must not touch it
         self.base = 0
         self._memory = aligned_bytes(0)
+
+    def enter(self) -> None:
+        """Mark the arena as in use; `BusyError` if it is, by a call of this thread that has not returned."""
+        if self.busy:
+            raise BusyError("the model was called from inside one of its own calls")
+        self.busy = True
 
     def reserve(self, size: int) -> int:
         """The address of at least `size` bytes; `LimitError` beyond the limit, before anything is allocated."""
@@ -104,13 +111,22 @@ class BoundEntry:
 
     def run(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Call the native code: the scalar figures as Python numbers, the other outputs as fresh arrays."""
+        arena = self._arena
+        arena.enter()
+        try:
+            return self._run(given, arena)
+        finally:
+            arena.busy = False
+
+    def _run(self, given: Mapping[str, Any], arena: Arena) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         table, low, high = self.table, self._low, self._high
         held: list[NDArray[Any]] = []  # keeps converted copies alive during the call
         shapes: list[Shape] = []
         for name, place, dtype, leaf in self._slots:
-            if name not in given:
-                raise self._wrong_names(given)
-            array = given[name]
+            try:
+                array = given[name]
+            except KeyError:
+                raise self._wrong_names(given) from None
             if type(array) is not np.ndarray or array.dtype != dtype or array.flags.num & READY != READY:
                 array = as_input(array, leaf)
             at = address(array)
@@ -128,7 +144,8 @@ class BoundEntry:
         for name, place, shape, dtype in plan.fresh:
             out = outputs[name] = np.empty(shape, dtype)
             table[place] = address(out)
-        code = self._function(self._table_address, plan.dims_address, self._arena.reserve(plan.arena))
+        base = arena.base if plan.arena <= arena.size else arena.reserve(plan.arena)
+        code = self._function(self._table_address, plan.dims_address, base)
         if code:
             raise self.error(
                 code, {leaf.name: array for (leaf, _), array in zip(self.given, held, strict=True)}, plan.dims

@@ -130,8 +130,12 @@ class BatchLoop:
     def run(self, batches: int) -> None:
         """The next `batches` batches or what is left. Raises what the entry reports; `position` is then its batch's."""
         self._job.stop = min(len(self._order), self._job.position + batches * self.batch)
-        self._job.arena = self._arena.reserve(self._arena_size)
-        code = self._run(ctypes.addressof(self._job))
+        self._arena.enter()
+        try:
+            self._job.arena = self._arena.reserve(self._arena_size)
+            code = self._run(ctypes.addressof(self._job))
+        finally:
+            self._arena.busy = False
         if code:
             raise self._bound.error(code, self._data.arrays, self._dims)
 

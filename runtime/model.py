@@ -25,7 +25,7 @@ from graphc.runtime.dataset import Dataset
 from graphc.runtime.display import describe
 from graphc.runtime.entry import Arena, BoundEntry, physical_memory
 from graphc.runtime.epoch import BatchLoop
-from graphc.runtime.errors import ArtifactError, BusyError, InputTypeError, NotAvailableError, OptionError
+from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError
 from graphc.runtime.fit import FitOptions, check_count
 from graphc.runtime.fit import fit as run_fit
 from graphc.runtime.history import History
@@ -42,25 +42,6 @@ class Inspection(Protocol):
     def explain(self, topic: str) -> str: ...
     def memory(self) -> str: ...
     def to_dot(self, stage: str) -> str: ...
-
-
-class Guard:
-    """A lock that refuses to be entered twice by one thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._busy = False
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        if self._busy:
-            self._lock.release()
-            raise BusyError("the model was called from inside one of its own calls")
-        self._busy = True
-
-    def __exit__(self, *_: object) -> None:
-        self._busy = False
-        self._lock.release()
 
 
 _models: weakref.WeakSet[Model] = weakref.WeakSet()
@@ -87,7 +68,7 @@ class Model:
         }
         self._epoch = self._library.function(signature.epoch, 1) if signature.epoch else None
         self._counter: Any = ctypes.c_int64.from_address(address(self._store.counter))
-        self._guard = Guard()
+        self._lock = threading.RLock()  # the arena knows whether this very thread is inside a call
         self._store.set_hypers()
         self._store.initialise(0)
         _models.add(self)
@@ -145,14 +126,14 @@ class Model:
 
     def init(self, seed: int = 0) -> None:
         """First values from the initialisers, slots and step counter back to the start. Hyper-parameters stay."""
-        with self._guard:
+        with self._lock:
             self._store.initialise(seed)
 
     # --- calls
 
     def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, NDArray[Any]]:
         """The outputs by name, in fresh arrays; inputs by name or as a mapping."""
-        with self._guard:
+        with self._lock:
             return self._entry("forward").run(_arguments(inputs, named))[1]
 
     def predict(self, *inputs: Any, output: str | None = None, batch: int | None = None) -> NDArray[Any]:
@@ -182,7 +163,7 @@ class Model:
 
     def step(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, Any]:
         """One training step in place; the loss and the metrics, as they were before the update."""
-        with self._guard:
+        with self._lock:
             figures, _ = self._entry("step").run(_arguments(inputs, named))
             self._counter.value += 1
             return figures
@@ -193,7 +174,7 @@ class Model:
         """The loss and the metrics; nothing is updated. With `batch` in batches, averaged over the rows."""
         given = _arguments(inputs, named)
         if batch is None:
-            with self._guard:
+            with self._lock:
                 return self._entry("evaluate").run(given)[0]
         loop = self.batches("evaluate", self.dataset("evaluate", given), check_count("batch", batch))
         while not loop.is_done:
@@ -204,7 +185,7 @@ class Model:
         self, inputs: Mapping[str, Any] | None = None, /, **named: Any
     ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The loss and metrics, and the gradient of each trained parameter by path; nothing is updated."""
-        with self._guard:
+        with self._lock:
             figures, arrays = self._entry("gradients").run(_arguments(inputs, named))
         plain = {name: array for name, array in arrays.items() if not name.startswith(GRADIENT)}
         grads = {name[len(GRADIENT) :]: array for name, array in arrays.items() if name.startswith(GRADIENT)}
@@ -212,7 +193,7 @@ class Model:
 
     def apply(self, gradients: Mapping[str, Any]) -> None:
         """The optimiser's update (and clipping) with gradients by parameter path; counts as a step."""
-        with self._guard:
+        with self._lock:
             self._entry("apply").run(gradients)
             self._counter.value += 1
 
@@ -256,7 +237,7 @@ class Model:
         bound = self._entry(key)
         if self._epoch is None:
             raise NotAvailableError(f"{self.name} was compiled without the batch loop")
-        with self._guard:
+        with self._lock:
             used = data.check_batch(batch, data.rows if rows is None else rows)
             loop = BatchLoop(bound, self._epoch, data, batch, used, self._store.slab, self._arena)
         if key == "step":
@@ -265,12 +246,12 @@ class Model:
 
     def use_best(self) -> None:
         """The best weights that `fit` has seen, if it watched for them."""
-        with self._guard:
+        with self._lock:
             self._store.use_best()
 
     def run_batches(self, loop: BatchLoop, count: int) -> None:
         """The next `count` batches of a loop."""
-        with self._guard:
+        with self._lock:
             loop.run(count)
 
     def _entry(self, key: str) -> BoundEntry:
@@ -286,22 +267,22 @@ class Model:
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Parameters and states as safetensors."""
-        with self._guard:
+        with self._lock:
             self._store.save_weights(path)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """All parameters and states from safetensors; `WeightsError` lists every difference and changes nothing."""
-        with self._guard:
+        with self._lock:
             self._store.load_weights(path)
 
     def save_checkpoint(self, folder: str | os.PathLike[str]) -> Path:
         """All that decides how training goes on, into a folder that keeps the last two."""
-        with self._guard:
+        with self._lock:
             return self._store.save_checkpoint(folder)
 
     def restore(self, folder: str | os.PathLike[str]) -> Path:
         """The newest checkpoint of a folder; then `fit(..., resume=True)` goes on exactly."""
-        with self._guard:
+        with self._lock:
             return self._store.restore(folder)
 
     # --- how it was made
@@ -365,7 +346,8 @@ def _arguments(inputs: Mapping[str, Any] | None, named: dict[str, Any]) -> Mappi
 def _renew_locks() -> None:
     """In a forked child: a lock that another thread held at the fork would never be released."""
     for model in _models:
-        model._guard = Guard()
+        model._lock = threading.RLock()
+        model._arena.busy = False
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,6 +9,8 @@ The index k must lie in [0, 4): the code says so before it writes anything, as r
 
 from __future__ import annotations
 
+from functools import cache
+
 import llvmlite.binding as binding
 
 from graphc.codegen.epoch import SYMBOL, emit_epoch
@@ -33,6 +35,7 @@ D = 3
 PARAMS = [("ptr", "table"), ("ptr", "dims"), ("ptr", "arena")]
 
 
+@cache
 def artifact(fixed: int | None = None, high: int | None = 100) -> Artifact:
     """The model; `fixed` pins the batch dimension."""
     module = Module(host())

@@ -223,16 +223,26 @@ def test_threads() -> None:
 
 
 def test_called_from_inside() -> None:
+    class Calls:
+        """An input that calls the model while it is being converted."""
+
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            return net(x=X)["y"]
+
     net = model()
-    with net._guard, pytest.raises(BusyError):
+    with pytest.raises(InputTypeError, match="from inside one of its own calls"):
+        net(x=Calls())
+    net._arena.busy = True
+    with pytest.raises(BusyError):
         net(x=X)
+    net._arena.busy = False
     assert net(x=X)["y"].shape == (4, 3)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_fork() -> None:
     net = model()
-    with net._guard:  # as if another thread were in a call
+    with net._lock:  # as if another thread were in a call
         child = os.fork()
         if child == 0:
             os._exit(0 if net(x=X)["y"].shape == (4, 3) else 1)
