@@ -140,6 +140,7 @@ def bind(
 ) -> None:
     """Gives a name a value. Rebinding a value is allowed; parameters, instances and built-ins keep their name."""
     if not may_name(shared, name):
+        frame.names[name.name] = Binding(POISON, span)
         return
     before = frame.names.get(name.name)
     if before is not None and name.name in frame.states:

@@ -67,13 +67,9 @@ def _elaborate(shared: Shared, module: ModuleScope, pinned: dict[str, int], name
     check_precision(shared, module)
     table = module_dims(shared, module, pinned)
     check_module(shared, module)
+    programs = {one.name.name: _Model(shared, module, table, one).program() for one in module.models}
     chosen = _choose(shared, module, name)
-    program = None
-    for one in module.models:
-        made = _Model(shared, module, table, one).program()
-        if one is chosen:
-            program = made
-    return program
+    return programs[chosen.name.name] if chosen is not None else None
 
 
 def _choose(shared: Shared, module: ModuleScope, name: str | None) -> s.Block | None:
@@ -95,6 +91,8 @@ def _choose(shared: Shared, module: ModuleScope, name: str | None) -> s.Block | 
     trained = [one for one in module.models if one.name.name in module.trains]
     if len(trained) == 1:
         return trained[0]
+    if has_errors(shared.diagnostics):
+        return None
     if module.models:
         help = "choose one: " + ", ".join(names)
         shared.warn("GC0111", "the file has several models", module.models[1].name.span, help=help)

@@ -114,7 +114,7 @@ class Shared:
     def warn(self, code: str, title: str, span: Span, text: str = "", *, help: str = "") -> None:
         self.diagnostics.append(Diagnostic(code, title, (Label(span, text),), help, severity="warning"))
 
-    def unsupported(self, what: str, span: Span, code: str = "GC0901", help: str = "") -> Poison:
+    def unsupported(self, what: str, span: Span, code: str = "GC0902", help: str = "") -> Poison:
         """The one error for what the language has and this version does not build; once for each feature."""
         title = f"{what} not supported yet"
         if title in self.missing:
