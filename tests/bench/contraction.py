@@ -78,18 +78,25 @@ def build(module: Module, name: str) -> tuple[object, int, float]:
     return (jit, tracker), tracker[name], min(times)
 
 
-def best(run: Callable[[int], None], seconds: float = 0.3) -> float:
-    """The shortest seconds of one of many runs; run(n) does it n times."""
-    run(1)
-    start = time.perf_counter()
-    run(1)
-    count = max(1, int(seconds / 12 / max(1e-7, time.perf_counter() - start)))
-    times = []
-    for _ in range(12):
-        start = time.perf_counter()
-        run(count)
-        times.append((time.perf_counter() - start) / count)
-    return min(times)
+def best(*runs: Callable[[int], None], seconds: float = 0.4) -> list[float]:
+    """The shortest seconds of one of many runs of each; run(n) does it n times.
+
+    They take turns and only the thread's own time counts: clock frequency and other processes change all the time.
+    """
+    counts, times = [], []
+    for run in runs:
+        run(1)
+        counts.append(max(1, int(2e-3 / max(1e-7, timed(run, 1)))))
+        times.append(timed(run, counts[-1]))
+    for _ in range(min(100, int(seconds / sum(times)) + 5)):
+        times = [min(shortest, timed(run, count)) for run, count, shortest in zip(runs, counts, times, strict=True)]
+    return [shortest / count for shortest, count in zip(times, counts, strict=True)]
+
+
+def timed(run: Callable[[int], None], count: int) -> float:
+    start = time.thread_time()
+    run(count)
+    return time.thread_time() - start
 
 
 def peak_function() -> tuple[object, Callable[[int], None]]:
@@ -108,10 +115,6 @@ def peak_function() -> tuple[object, Callable[[int], None]]:
     module.add(f)
     alive, address, _ = build(module, "peak")
     return alive, ctypes.CFUNCTYPE(None, ctypes.c_int64)(address)
-
-
-def peak_now(peak: Callable[[int], None]) -> float:
-    return 1000 * 16 * 2 * host().lanes(4) / best(peak, 0.06) / 1e9
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:
@@ -141,7 +144,7 @@ def measure(number: int, row: tuple[int, int, int, str, str], peak: Callable[[in
     space = aligned((workspace_elements(one, host())(sizes) + 16,))
     native = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * len(late))(address)
     addresses = [x.ctypes.data for x in (a, b, space, c)] + [sizes[letter] for letter in late]
-    ours = best(lambda times: native(times, *addresses))
+    native(1, *addresses)
     left, right = (a.T if layout[0] == "T" else a), (b.T if layout[1] == "T" else b)
     assert np.allclose(c, left @ right, atol=1e-3 * k ** 0.5)
 
@@ -149,7 +152,8 @@ def measure(number: int, row: tuple[int, int, int, str, str], peak: Callable[[in
         for _ in range(times):
             np.matmul(left, right, out=c)
 
-    rival, flops, top = best(numpy, 0.1), 2 * m * n * k / 1e9, peak_now(peak)
+    ours, rival, top = best(lambda times: native(times, *addresses), numpy, peak)
+    flops, top = 2 * m * n * k / 1e9, 1000 * 16 * 2 * host().lanes(4) / top / 1e9
     return (f"{m:5},{n:4},{k:4} {layout} {late or '-':3} {flops / ours:7.1f} {100 * flops / ours / top:5.1f}% "
             f"{flops / rival:7.1f}  {ours * 1e6:10.2f} us {rival * 1e6:10.2f} us   "
             f"{writing * 1e3:5.1f} + {seconds * 1e3:5.1f} ms {len(module.text()) // 1000:4} kB")
