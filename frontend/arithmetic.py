@@ -246,6 +246,12 @@ def _different_shapes(
     return shared.error("GC0201", title, span, text, help=help, also=also)
 
 
+def type_text(type: TensorType, flexible: tuple[bool, ...]) -> str:
+    """A type with its flexible axes written `_`."""
+    axes = ["_" if free else str(dim) for dim, free in zip(type.shape, flexible, strict=True)]
+    return f"{type.dtype}[{', '.join(axes)}]" if axes else str(type.dtype)
+
+
 def as_type(
     shared: Shared, operand: Operand, wanted: TensorType, flexible: tuple[bool, ...], declared_at: Span, what: str
 ) -> Tensor | Poison:
@@ -259,7 +265,9 @@ def as_type(
             return value
     if not isinstance(value, Tensor):
         return shared.error("GC0206", f"expected a value for {what}, found {describe(value)}", operand.span)
-    shown = str(Tensor(constant(0, wanted), flexible))
+    if value.node.type == wanted and value.flexible == flexible:
+        return value
+    shown = type_text(wanted, flexible)
     also = [(declared_at, f"{what} is declared {shown}"), *operand.origins()]
     if value.dtype != wanted.dtype:
         help = f"use cast(..., {wanted.dtype})"

@@ -21,6 +21,7 @@ _DECLARING = re.compile(
     r"(use|dim|const|precision|block|model|optimizer|train|param|state|slot|require|scan|for|when|probe)\b(?!\s*[=,:(\[])"
     r"|(input|hyper|metric) [a-z]"
 )
+_ASSIGNING = re.compile(r"[a-z_][A-Za-z0-9_]*(?:\s*,\s*[a-z_][A-Za-z0-9_]*)*\s*(?:=(?!=)|:)")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 _NUMBER_TAIL = re.compile(r"(?:0[xX][0-9a-fA-F.]*(?:[pP][+-]?\d*)?|[0-9][0-9A-Za-z_.]*)")
 # Latin letters and the foreign letters that look the same; only to make the message helpful.
@@ -134,6 +135,7 @@ class Lexer:
         indent = len(line) - len(stripped)
         if self._brackets and stripped and self._line is not None:
             left = indent < self._line.indent and stripped[0] not in ")]}#"
+            left = left or (indent == self._line.indent and _ASSIGNING.match(stripped) is not None)
             if left or (indent <= self._line.indent + 4 and _DECLARING.match(stripped)):
                 self._unclosed()
                 self._finish_line()

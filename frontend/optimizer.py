@@ -194,7 +194,10 @@ def _slot(updater: Updater, frame: Frame, one: s.Slot, param: Node, path: str) -
 
 def _slot_start(shared: Shared, frame: Frame, one: s.Slot) -> Initializer:
     if isinstance(one.value, s.Name):  # a setting of the optimizer, when it is a number
-        number = _static(evaluate(shared, frame, one.value))
+        value = evaluate(shared, frame, one.value)
+        number = _static(value)
+        if isinstance(value, Poison):
+            return Initializer("zeros")
         if number is None or isinstance(number, bool):
             shared.error("GC0110", "a slot starts as zeros(), ones() or a number", one.value.span)
             return Initializer("zeros")

@@ -126,8 +126,9 @@ class Shared:
         """One more step of elaboration; the budget bounds the time and memory that expansion may take."""
         self.steps += 1
         if self.steps > self.limits.nodes:
-            title = f"the model expands to more than {self.limits.nodes} nodes"
-            self.error("GC0801", title, span, "the limit is reached here", help="use fewer or smaller blocks")
+            title = f"the model expands to more than {self.limits.nodes} steps"
+            outermost = self.active[1][1] if len(self.active) > 1 else span
+            self.error("GC0801", title, outermost, "expanding this", help="use fewer or smaller blocks")
             raise Stop
 
     def enter(self, span: Span) -> None:

@@ -116,7 +116,8 @@ def check_argument(shared: Shared, frame: Frame, parameter: s.Parameter, given: 
             return Tensor(value.node, tuple(a or b for a, b in zip(flexible, value.flexible, strict=True)))
     if isinstance(value, Tensor) and any(value.flexible) and value.rank == type.rank:
         flexible = tuple(a or b for a, b in zip(flexible, value.flexible, strict=True))
-    return as_type(shared, given, type, flexible, parameter.type.span, f"`{parameter.name.name}` of `{block}`")
+    what = f"`{parameter.name.name}` of `{block}`"
+    return as_type(shared, given, type, flexible, parameter.type.span, what)
 
 
 def check_solved(shared: Shared, frame: Frame, block: s.Block, where: Operand | None, call: s.Call) -> bool:

@@ -58,13 +58,13 @@ def explain_line(tokens: Sequence[Token], index: int, accepted: AbstractSet[str]
         return misspelt
     if found.type == "_NL" and "COLON" in accepted and first.text in _HEAD_END:
         return _error(found, _HEAD_END[first.text])
-    if index == 0 and len(tokens) > 1 and tokens[1].type in ("EQUAL", "COMMA") and found.text.isidentifier():
+    if index == 0 and len(tokens) > 1 and tokens[1].type in ("EQUAL", "COMMA") and _is_word(found):
         return _error(found, f"`{found.text}` is a word of the language and cannot be a name", "choose another name")
     if index == 0:
         return _error(found, *_misplaced(found, inside))
     if found.type == "EQUAL" and "COMPARE" in accepted:
         return _error(found, "`=` inside an expression", "to compare, write ==")
-    if found.text.isidentifier() and found.type not in ("NAME", "DIM") and "NAME" in accepted:
+    if _is_word(found) and "NAME" in accepted:
         return _error(found, f"`{found.text}` is a word of the language and cannot be a name", "choose another name")
     if found.type == "DIM" and "NAME" in accepted and "DIM" not in accepted:
         help = "Uppercase names are dimensions, lowercase names are values"
@@ -73,6 +73,10 @@ def explain_line(tokens: Sequence[Token], index: int, accepted: AbstractSet[str]
         help = "Uppercase names are dimensions, lowercase names are values"
         return _error(found, f"expected a dimension, found `{found.text}`", help)
     return _error(found, f"expected {_expected(accepted)}, found {_shown(found)}")
+
+
+def _is_word(token: Token) -> bool:
+    return token.text.isidentifier() and token.type not in ("NAME", "DIM")
 
 
 def _error(token: Token, title: str, help: str = "") -> Diagnostic:
