@@ -417,6 +417,26 @@ def test_limits_of_exactness(dtype: DType, bits: int, limit: int) -> None:
     assert simplified(make("reduce_sum", v.c(-0.0, 4, B), axes=(0,))).op == "reduce_sum"
 
 
+def test_sums_that_overflow_stay() -> None:
+    for dtype, value in ((F32, 2.0**127), (F64, 2.0**1023)):
+        assert simplified(make("reduce_sum", Values(dtype).c(value, 3, B), axes=(0,))).op == "reduce_sum"
+
+
+def test_a_cast_through_a_narrow_integer_stays() -> None:
+    for source, middle in ((U8, I8), (I8, U8), (I32, I8)):
+        node = cast(cast(Values(source).x, middle), I64)
+        assert simplified(node) is node
+
+
+def test_slices_of_nothing() -> None:
+    x = Values(F64).x
+    inner = window(x, (3,), (9,), (2,))
+    for start, stop in ((0, 0), (2, 2), (3, 3)):
+        node = window(inner, (start,), (stop,))
+        assert simplified(node).shape == (0,)
+    assert simplified(window(inner, (1,), (2,))) is window(x, (5,), (6,), (2,))
+
+
 def test_constants_of_no_elements() -> None:
     """An empty sum is 0, an empty maximum the least number: neither is the constant."""
     v = Values(F64)
