@@ -337,14 +337,19 @@ def print_kernel(kernel: Kernel) -> list[str]:
     return [*head, f"kernel {kernel.name}({buffers}):", *_print_block(kernel.body, "  ", {})]
 
 
-def _print_block(stmts: tuple[Stmt, ...], pad: str, names: dict[Scalar, str]) -> list[str]:
-    lines: list[str] = []
+def _print_block(
+    stmts: tuple[Stmt, ...], pad: str, names: dict[Scalar, str], folded: tuple[Scalar, ...] = ()
+) -> list[str]:
+    """The statements as lines; `folded` are the values that their loop folds, which share scalars with its stores."""
+    loops = any(not isinstance(stmt, Store) for stmt in stmts)
+    shared = tuple(stmt.value for stmt in stmts if isinstance(stmt, Store)) + (() if loops else folded)
+    lines = [] if loops else _name_shared(shared, pad, names)
     for stmt in stmts:
         match stmt:
             case For(var, body, vector, folds):
                 lines.append(f"{pad}for {var.name} in {var.extent}{' by vector' if vector else ''}:")
                 inner = dict(names)
-                lines += _print_block(body, pad + "  ", inner)
+                lines += _print_block(body, pad + "  ", inner, tuple(fold.value for fold in folds))
                 for fold in folds:
                     lines += _name_shared((fold.value,), pad + "  ", inner)
                     value = inner.get(fold.value) or show(fold.value, inner)
@@ -367,9 +372,8 @@ def _name_shared(roots: tuple[Scalar, ...], pad: str, names: dict[Scalar, str]) 
     """Lines that name what is used more than once below the roots, so that the text stays as small as the DAG."""
     order = closure(roots)
     uses: dict[Scalar, int] = {}
-    for scalar in order:
-        for x in operands(scalar):
-            uses[x] = uses.get(x, 0) + 1
+    for scalar in (*roots, *(x for s in order for x in operands(s))):
+        uses[scalar] = uses.get(scalar, 0) + 1
     lines = []
     depth: dict[Scalar, int] = {}
     for scalar in order:

@@ -1,0 +1,109 @@
+"""The Kernel IR: how it prints, what its verifier refuses, and the loops that groups become."""
+
+from __future__ import annotations
+
+import pytest
+
+import graphc.ops  # noqa: F401
+from graphc.codegen.entry import plan_entry
+from graphc.codegen.kernel import (
+    Affine,
+    Buffer,
+    Call,
+    Const,
+    Fold,
+    For,
+    Kernel,
+    KernelError,
+    Load,
+    Stmt,
+    Store,
+    Temp,
+    Var,
+    affine,
+    verify_kernel,
+)
+from graphc.codegen.target import host
+from graphc.ir.dims import symbol
+from graphc.ir.graph import Graph
+from graphc.ir.node import leaf, make
+from graphc.ir.types import F32, F64, I32, TensorType
+from graphc.passes import levels
+
+N = symbol("N")
+X, Y = Buffer("x", F32, (N,)), Buffer("y", F32, (N,), "out")
+I = Var("i", N)  # noqa: E741  the field's name for a first index
+
+
+def kernel(*body: Stmt) -> Kernel:
+    return Kernel("k", (X, Y), body)
+
+
+def test_print() -> None:
+    x = Load(F32, X, affine(I))
+    body = Store(Y, affine(I), Call(F32, "add", (Call(F32, "mul", (x, x)), Const(F32, 1.0))))
+    assert str(kernel(For(I, (body,), vector=True))).splitlines() == [
+        "kernel k(in x: f32[N], out y: f32[N]):",
+        "  for i in N by vector:",
+        "    %0 = x[i]",
+        "    y[i] = add(mul(%0, %0), 1.0)",
+    ]
+
+
+def test_shared_scalars_are_printed_once() -> None:
+    value = Call(F32, "add", (Load(F32, X, affine(I)), Const(F32, 1.0)))
+    for _ in range(60):  # as a tree this would be 2^60 long
+        value = Call(F32, "mul", (value, value))
+    assert len(str(kernel(For(I, (Store(Y, affine(I), value),))))) < 4000
+
+
+TEMP = Temp(F32, "t")
+WRONG: dict[str, tuple[Stmt, ...]] = {
+    "out of scope": (Store(Y, affine(I), Const(F32, 0.0)),),
+    "not declared": (For(I, (Store(Buffer("z", F32, (N,)), affine(I), Const(F32, 0.0)),)),),
+    "stored into y": (For(I, (Store(Y, affine(I), Const(F64, 0.0)),)),),
+    "before it is computed": (Store(Y, Affine(), TEMP),),
+    "inside a vector loop": (For(I, (For(Var("j", 4), (), vector=True),), vector=True),),
+    "changes the dtype": (For(I, (), folds=(Fold(TEMP, "add", 0.0, Const(F64, 1.0)),)),),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_verifier_refuses(message: str) -> None:
+    with pytest.raises(KernelError, match=message):
+        verify_kernel(kernel(*WRONG[message]))
+
+
+def kernels(graph: Graph) -> list[str]:
+    code = plan_entry("e", levels.pipeline("O2").run(graph), host())
+    return [str(task.kernel) for task in code.schedule.tasks]
+
+
+def test_a_softmax_is_one_kernel_of_three_sweeps() -> None:
+    x = leaf("input", "x", TensorType(F32, (N, 40)))
+    (text,) = kernels(Graph("g", (x,), {"y": make("softmax", x, axis=1)}))
+    assert text.count("by vector") == 3
+    assert text.count("exp(") == 1, "the exponential is kept for the last sweep"
+
+
+def test_a_sum_over_rows_runs_by_vector_over_columns() -> None:
+    x = leaf("input", "x", TensorType(F32, (N, 40)))
+    (text,) = kernels(Graph("g", (x,), {"y": make("reduce_sum", x, axes=(0,))}))
+    assert text.index("for j in 40 by vector") < text.index("for i in N")
+
+
+def test_neighbouring_axes_are_one_loop() -> None:
+    x = leaf("input", "x", TensorType(F32, (N, 4, 10)))
+    y = make("tanh", x)
+    (text,) = kernels(Graph("g", (x,), {"y": y, "s": make("exp", y)}))
+    assert text.count("for ") == 1 and "in 40*N by vector" in text
+
+
+def test_a_loss_with_its_gradient_is_one_kernel() -> None:
+    from graphc.autodiff import gradients
+
+    x = leaf("input", "x", TensorType(F32, (N, 10)))
+    y = leaf("input", "y", TensorType(I32, (N,)))
+    rows = make("cross_entropy", x, y, axis=1, smoothing=0.0, ignore=None)
+    (dx,) = gradients(make("reduce_sum", rows, axes=(0,)), [x])
+    assert len(kernels(Graph("g", (x, y), {"rows": rows, "dx": dx}))) == 1
