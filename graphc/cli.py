@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import graphc
-from graphc import cli_compile, cli_model
+from graphc import cli_compile, cli_model, cli_train
 from graphc.cli_report import BUG, INTERRUPTED, MISTAKE, fail, report_compile_error
 from graphc.runtime.errors import CompileError, GraphcError, InternalError
 
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        fail(f"{message}\n{self.format_usage().rstrip()}\n`{self.prog} --help` says more")
+        fail(f"{message}\n`{self.prog} --help` says how it is used")
         sys.exit(MISTAKE)
 
 
@@ -51,6 +51,7 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"graphc {graphc.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True, title="commands")
     cli_compile.add_commands(commands)
+    cli_train.add_commands(commands)
     cli_model.add_commands(commands)
     return top
 

@@ -33,10 +33,15 @@ def add_compile_options(command: argparse.ArgumentParser) -> None:
         "--dim", metavar="B=32", action="append", default=[], type=dimension, help="pin a dimension (repeatable)"
     )
     group.add_argument(
-        "--target", default="native", metavar="CPU", help="native (default), x86-64-v3, x86-64-v4, ...: what LLVM knows"
+        "--target", default="native", metavar="CPU", help="native (default), x86-64-v3, x86-64-v4, aarch64, generic"
     )
     group.add_argument(
-        "-O", dest="optimize", type=int, choices=(0, 1, 2), default=2, help="0 no passes, 2 all (default)"
+        "-O",
+        dest="optimize",
+        type=int,
+        choices=(0, 1, 2),
+        default=2,
+        help="0 nothing, 1 simplify, 2 fuse too (default)",
     )
     group.add_argument("--passes", metavar="P,Q", help="run exactly these passes instead of those of the level")
     add_error_format(command)
@@ -88,9 +93,11 @@ def run_compile(arguments: argparse.Namespace) -> int:
     if arguments.emit and arguments.emit != "object":
         write_text(driver.stage_text(arguments.file, arguments.emit, **options), arguments.output)
         return 0
-    suffix = ".o" if arguments.emit else ".gca"
-    output = Path(arguments.output or Path(arguments.file).with_suffix(suffix).name)
     model = driver.compile_file(arguments.file, **options)
+    suffix = ".o" if arguments.emit else ".gca"
+    output = Path(arguments.output or Path(arguments.file).stem + suffix)
+    if not output.parent.is_dir():
+        raise OptionError(f"cannot write {output}: there is no folder {output.parent}")
     if arguments.emit:
         output.write_bytes(model.artifact.object_code)
     else:
@@ -174,7 +181,9 @@ def _add_show(commands: Commands) -> None:
     command.add_argument("--stage", choices=STAGES, default="graph", help="default: graph")
     command.add_argument("--format", choices=("text", "dot", "svg", "png"), default="text", help="default: text")
     command.add_argument(
-        "--entry", choices=("forward", "step", "evaluate", "gradients", "apply"), help="only this entry"
+        "--entry",
+        choices=("forward", "step", "evaluate", "gradients", "apply"),
+        help="default: forward for graph, gradients for backward, else step",
     )
     command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
     add_compile_options(command)

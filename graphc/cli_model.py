@@ -1,4 +1,4 @@
-"""The commands that run models: train, run, bench."""
+"""The commands that run compiled models (run, bench), and what `train` shares with them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphc.cli_compile import Commands, add_compile_options, compile_options
@@ -16,9 +15,6 @@ from graphc.runtime.errors import OptionError
 
 if TYPE_CHECKING:
     from graphc.runtime.model import Model
-
-CHECKPOINT = "checkpoint"
-"""The part of a run folder that `--resume` reads."""
 
 SPECS = """\
 data files, checked against the model's types before anything runs:
@@ -30,8 +26,7 @@ data files, checked against the model's types before anything runs:
 
 
 def add_commands(commands: Commands) -> None:
-    """Declares the three commands."""
-    _add_train(commands)
+    """Declares the two commands."""
     _add_run(commands)
     _add_bench(commands)
 
@@ -42,17 +37,6 @@ def named_file(text: str) -> tuple[str, str]:
     if not (equals and name and spec):
         raise argparse.ArgumentTypeError(f"`{text}` is not NAME=FILE, such as image=x.npy")
     return name, spec
-
-
-def named_number(text: str) -> tuple[str, float]:
-    """`lr=1e-4` as ("lr", 1e-4)."""
-    name, equals, value = text.partition("=")
-    try:
-        if equals and name:
-            return name, float(value)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"`{text}` is not NAME=NUMBER, such as lr=1e-4")
 
 
 def read_inputs(model: Model, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -73,7 +57,8 @@ def read_inputs(model: Model, pairs: Sequence[tuple[str, str]]) -> dict[str, Any
     return inputs
 
 
-def _add_inputs(command: argparse.ArgumentParser) -> None:
+def add_inputs(command: argparse.ArgumentParser) -> None:
+    """The option for the data files."""
     command.add_argument(
         "--input",
         metavar="NAME=FILE",
@@ -84,85 +69,11 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_threads(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--threads", type=int, metavar="N", help="threads of the compiled code")
-
-
-def _add_train(commands: Commands) -> None:
-    command = commands.add_parser(
-        "train",
-        help="compile and train a model, and write a run folder",
-        description=(
-            "Compiles a model file, trains it on data files, and writes a run folder: the artifact, the weights,\n"
-            "metrics.csv, learning curves, pictures of the graph, and a checkpoint to resume from."
-        ),
-        epilog=(
-            f"{SPECS}\n\nexample:\n"
-            "  graphc train digits.gc --input image=digits.npz:images --input label=digits.npz:labels \\\n"
-            "      --epochs 15 --batch 32 --validation 0.2 --out runs/digits"
-        ),
-    )
-    command.add_argument("file", metavar="FILE.gc")
-    _add_inputs(command)
-    command.add_argument("--epochs", type=int, default=10, metavar="N", help="passes over the data (default 10)")
-    command.add_argument("--batch", type=int, default=32, metavar="N", help="examples a step (default 32)")
+def add_threads(command: argparse.ArgumentParser) -> None:
+    """The option for the number of threads."""
     command.add_argument(
-        "--validation", type=float, default=0.0, metavar="PART", help="hold out this part, such as 0.1 (default 0)"
+        "--threads", type=int, metavar="N", help="threads of the compiled code (this version runs one)"
     )
-    command.add_argument(
-        "--patience", type=int, metavar="N", help="stop after N epochs without a better held-out loss; keep the best"
-    )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of initial values and order (default 0)")
-    command.add_argument(
-        "--set", metavar="NAME=NUMBER", action="append", default=[], type=named_number, help="a hyper of the file"
-    )
-    command.add_argument("--out", metavar="FOLDER", help="the run folder (default runs/MODEL)")
-    command.add_argument("--resume", metavar="FOLDER", help="go on from the checkpoint in this run folder")
-    _add_threads(command)
-    add_compile_options(command)
-    command.set_defaults(command=run_train)
-
-
-def run_train(arguments: argparse.Namespace) -> int:
-    from graphc import driver
-    from graphc.run_folder import write_run_folder
-
-    options = compile_options(arguments)
-    started = time.perf_counter()
-    model = driver.compile_file(arguments.file, threads=arguments.threads, **options)
-    say(f"compiled {arguments.file} in {time.perf_counter() - started:.2f} s")
-    say(summary(model))
-    inputs = read_inputs(model, arguments.input)
-    folder = Path(arguments.out or arguments.resume or Path("runs") / model.name)
-    model.init(seed=arguments.seed)
-    if arguments.resume:
-        say(f"resuming from {model.restore(Path(arguments.resume) / CHECKPOINT)}")
-    for name, value in arguments.set:
-        model.hyper[name] = value
-    try:
-        history = model.fit(
-            inputs,
-            batch=arguments.batch,
-            epochs=arguments.epochs,
-            validation=arguments.validation or None,
-            patience=arguments.patience,
-            seed=arguments.seed,
-            checkpoint=folder / CHECKPOINT,
-            resume=bool(arguments.resume),
-        )
-    except KeyboardInterrupt:
-        if (folder / CHECKPOINT).exists():
-            say(f"\nto go on from the last checkpoint, add: --resume {folder}")
-        raise
-    graphs = {
-        "graph": driver.stage_graph(arguments.file, "graph", entry="forward", **options),
-        "step": driver.stage_graph(arguments.file, "optimised", entry="step", **options),
-    }
-    lines = write_run_folder(folder, model, history, graphs)
-    say(f"{folder}/")
-    for line in [*lines, f"{CHECKPOINT + '/':22} to go on from: graphc train ... --resume {folder}"]:
-        say(f"  {line}")
-    return 0
 
 
 def summary(model: Model) -> str:
@@ -190,9 +101,9 @@ def _add_run(commands: Commands) -> None:
     )
     command.add_argument("file", metavar="FILE", help="an artifact .gca, or a model file .gc")
     command.add_argument("--weights", metavar="W.safetensors", help="parameters, as `graphc train` writes them")
-    _add_inputs(command)
+    add_inputs(command)
     command.add_argument("--out", metavar="FILE.npz", help="write every output into this archive instead of printing")
-    _add_threads(command)
+    add_threads(command)
     add_compile_options(command)
     command.set_defaults(command=run_run)
 
@@ -260,7 +171,7 @@ def _add_bench(commands: Commands) -> None:
     command.add_argument("file", metavar="FILE", help="a model file .gc, or an artifact .gca")
     command.add_argument("--batch", type=int, default=32, metavar="N", help="every run-time dimension (default 32)")
     command.add_argument("--seconds", type=float, default=0.5, metavar="S", help="time for each entry (default 0.5)")
-    _add_threads(command)
+    add_threads(command)
     add_compile_options(command)
     command.set_defaults(command=run_bench)
 

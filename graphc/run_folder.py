@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphc.pictures import curves
-from graphc.runtime.errors import LimitError, NotAvailableError
+from graphc.runtime.errors import DataError, LimitError, NotAvailableError
 
 if TYPE_CHECKING:
     from graphc.ir.graph import Graph
     from graphc.runtime.history import History
     from graphc.runtime.model import Model
+
+
+METRICS = "metrics.csv"
+
+
+def read_metrics(folder: str | os.PathLike[str]) -> History:
+    """The epochs that an earlier run wrote to its folder; none if there is no such file."""
+    from graphc.runtime.history import History
+
+    history = History()
+    path = Path(folder) / METRICS
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                figures = {name: _figure(text, path) for name, text in row.items() if text}
+                history.rows.append({**figures, "epoch": int(figures.get("epoch", len(history) + 1))})
+    return history
+
+
+def _figure(text: str, path: Path) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise DataError(f"{path}: `{text}` is no number; this file was not written by graphc") from None
 
 
 def write_run_folder(
@@ -28,11 +53,11 @@ def write_run_folder(
     root.mkdir(parents=True, exist_ok=True)
     model.save(root / f"{model.name}.gca")
     model.save_weights(root / "weights.safetensors")
-    history.to_csv(root / "metrics.csv")
+    history.to_csv(root / METRICS)
     lines = [
         f"{model.name + '.gca':22} the compiled model, for graphc.load and `graphc run`",
         f"{'weights.safetensors':22} its parameters",
-        f"{'metrics.csv':22} the figures of every epoch",
+        f"{METRICS:22} the figures of every epoch",
     ]
     return lines + list(_pictures(root, model.name, history, graphs or {}))
 
