@@ -93,6 +93,21 @@ def test_refused(op: str, types: Any, attrs: Any, operands: tuple[int, ...], tex
     assert caught.value.operands == operands
 
 
+def test_hints_say_what_helps() -> None:
+    hints = {}
+    for op, operands in (
+        ("exp", (N,)),
+        ("add", (C, C)),
+        ("not", (X,)),
+        ("add", (X, X.with_dtype(F64))),
+        ("div", (N, N)),
+    ):
+        with pytest.raises(TypeMismatch) as caught:
+            OPS[op].infer(*operands)
+        hints[op, operands] = caught.value.hint
+    assert [hint is not None and "cast" in hint for hint in hints.values()] == [True, True, False, True, True]
+
+
 ACCEPTED: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("reshape", (X,), {"shape": (2, 2 * B)}, "f32[2, 2*B]"),
     ("slice", (X,), {**WINDOW, "stop": (B, 3), "step": (2, 2)}, "f32[((B + 1) // 2), 2]"),
