@@ -8,8 +8,8 @@ with fused multiply-adds and hands each finished register tile to an epilogue. H
 - a convolution of [H,W,C] pixels by [KH,KW,C,O] weights, one row of the result: m is the width of the result, n is O,
   a_row_stride is C times the step, the axes are KAxis(KH, W*C, KW*C*O) and KAxis(KW*C, 1, O): rows of A overlap,
   nothing is copied. Its weight gradient sums over pixels: m counts (kw, c), the axes run over images, rows, columns;
-- a recurrent cell: weights laid out [H/lanes][K][gates][lanes] make all gates of a few units one panel, whose epilogue
-  updates the cell.
+- weights laid out beforehand as [N/width][K][width]: `vectors` and `panel_stride`. In a recurrent cell the columns of a
+  panel are [gates][lanes], so that an epilogue has all gates of some units and updates their cells.
 
 The sum runs over k in order for every tile size, so a row has the same bits whatever the number of rows. Nothing
 outside of A and B is read, and they need no alignment beyond that of an element; the workspace should have 64 bytes.
@@ -62,7 +62,8 @@ def emit(contraction: Contraction, module: Module, target: Target) -> str:
 def _one_row(decided: Plan, target: Target) -> Plan | None:
     """The plan for a run-time m that turns out to be 1, if its wider tiles are worth their code: B in place."""
     n = decided.contraction.n
-    if isinstance(decided.contraction.m, int) or not isinstance(n, int) or n <= decided.width:
+    known_or_fixed = isinstance(decided.contraction.m, int) or decided.contraction.vectors is not None
+    if known_or_fixed or not isinstance(n, int) or n <= decided.width:
         return None
     row = plan(replace(decided.contraction, m=1), target)
     return row if row.source is Source.IN_PLACE else None
@@ -140,9 +141,12 @@ class _Driver:
         """A group of panels by some k and the row tiles from `low` to `high`; B is packed first if that is the plan."""
         f, contraction = self.f, self.contraction
         column_stride = amount(f, contraction.b_column_stride)
-        b = self._at(self._at(f[".b"], f.mul(first, column_stride)), f.mul(k, amount(f, contraction.k[0].b_stride)))
-        step = panel.vectors * self.plan.lanes
-        in_place = _Block(panel, first, count, k, f.sub(end, k), b, f.mul(column_stride, step), ())
+        panel_stride, start = f.mul(column_stride, panel.vectors * self.plan.lanes), f.mul(first, column_stride)
+        if contraction.panel_stride is not None:
+            panel_stride = amount(f, contraction.panel_stride)
+            start = f.mul(f.sdiv(first, self.plan.width), panel_stride)
+        b = self._at(self._at(f[".b"], start), f.mul(k, amount(f, contraction.k[0].b_stride)))
+        in_place = _Block(panel, first, count, k, f.sub(end, k), b, panel_stride, ())
         if panel.source is Source.IN_PLACE:
             self.row_blocks(in_place, low, high)
             return

@@ -74,7 +74,8 @@ class _Body:
         self.vector = vector(self.scalar, plan.lanes)
         self.row_stride = amount(f, self.contraction.a_row_stride)
         self.group = height if known(self.row_stride) is not None else _ROW_GROUP
-        self.mask = self.last_mask() if panel.source is not Source.PACKED else None
+        padded = panel.source is Source.PACKED or self.contraction.panel_stride is not None
+        self.mask = None if padded else self.last_mask()
         self.strides = [[amount(f, axis.a_stride)] * len(self.row_pointers()) + self._b_strides(level)
                         for level, axis in enumerate(self.contraction.k)]
         self.near = [f.mul(self.row_stride, i) for i in range(min(self.group, height))]

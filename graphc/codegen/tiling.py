@@ -62,6 +62,10 @@ class Contraction:
 
     `scalar` is "float" or "double"; `k` has at least one axis, outermost first. `params` are (LLVM type, name) of
     further parameters, handed to the epilogue unchanged; every extent that is a name is one of them (an i64).
+
+    `vectors` fixes the column vectors of a tile, for an epilogue that needs certain columns together or for a B that
+    was laid out beforehand: then panels of so many vectors lie `panel_stride` apart, and every one has its full width
+    (the last may hold anything behind column n). [panel][k][width] is the layout B is packed into otherwise.
     """
 
     name: str
@@ -73,6 +77,8 @@ class Contraction:
     b_column_stride: Extent
     params: tuple[tuple[str, str], ...]
     epilogue: Epilogue
+    vectors: int | None = None
+    panel_stride: Extent | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ class Plan:
         total = -(-n // self.lanes)
         wide, rest = divmod(total, self.vectors)
         widths = [(wide, self.vectors), (1, rest)]
-        if rest == 1 and self.vectors == 3 and wide:
+        if rest == 1 and self.vectors == 3 and wide and self.contraction.vectors is None:
             widths = [(wide - 1, 3), (2, 2)]
         result, column = [], 0
         for count, vectors in widths:
@@ -185,6 +191,9 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     merged = replace(contraction, k=merge_axes(contraction.k))
     lanes = target.lanes(size(contraction.scalar))
     height, vectors = tile_shape(target, lanes, merged.m, merged.n)
+    if merged.vectors:
+        vectors = merged.vectors
+        height = max(1, (target.registers - (1 if target.fma else 2)) // vectors - 1)
     source = _source(merged, target, lanes, height)
     packs = source is Source.PACKED and merged.b_column_stride == 1 and isinstance(merged.m, int) and (
         height < merged.m <= FEW_TILES * height) and _reads_edges(target, merged.n, lanes)
@@ -270,6 +279,8 @@ def _reads_edges(target: Target, n: Extent, lanes: int) -> bool:
 
 def _source(contraction: Contraction, target: Target, lanes: int, height: int) -> Source:
     """B is packed if its columns are no vectors, or if the copy pays; with a run-time m that is seen when it runs."""
+    if contraction.panel_stride is not None:
+        return Source.IN_PLACE
     if contraction.b_column_stride != 1 or not _reads_edges(target, contraction.n, lanes):
         return Source.PACKED
     inner = contraction.k[-1].b_stride

@@ -201,6 +201,29 @@ def test_every_block_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     run(cases, host())
 
 
+@pytest.mark.parametrize("name", ["host", "x86-64-v3", "generic"])
+@pytest.mark.parametrize(("m", "n"), [(20, 100), ("m", 100), (33, "n"), (1, 128)], ids=str)
+def test_weights_laid_out_beforehand(name: str, m: Extent, n: Extent) -> None:
+    """[panel][k][width], as a prepacked matrix and as the gates of a recurrent cell are."""
+    target, sizes, k = on_this_machine(name), {"m": 17, "n": 77}, 40
+    rows, columns = sizes.get(str(m), m), sizes.get(str(n), n)
+    width = 3 * target.lanes(4)
+    late = [extent for extent in (m, n) if isinstance(extent, str)]
+    contraction = Contraction("c0", "float", m, n, (KAxis(k, 1, width),), k, 1,
+                              (("ptr", "c"), ("i64", "ldc"), *(("i64", letter) for letter in late)), store_tile,
+                              vectors=3, panel_stride=k * width)
+    assert not workspace_elements(contraction, target)
+    rng = np.random.default_rng(2)
+    a = rng.standard_normal((rows, k)).astype(np.float32)
+    b = np.full((k, -(-columns // width) * width), np.nan, np.float32)
+    b[:, :columns] = rng.standard_normal((k, columns))
+    packed = np.ascontiguousarray(b.reshape(k, -1, width).transpose(1, 0, 2))
+    c = np.zeros((rows, columns), np.float32)
+    (function,), _alive = load([contraction], target)
+    function(a.ctypes.data, packed.ctypes.data, None, c.ctypes.data, columns, *(sizes[letter] for letter in late))
+    assert np.allclose(c, a.astype(np.float64) @ b[:, :columns], atol=1e-4)
+
+
 def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same bits for each row alone, in a tile of any height, with sums cut or whole, n and m early or late."""
     k, n = 300, 50
