@@ -33,6 +33,10 @@ examples:
 traceback of an internal error. Exit status: 0 good, 1 your mistake, 70 a bug of graphc, 130 interrupted."""
 
 
+REPORT_LINES = 12
+"""How much of an internal error is shown at once; it may hold a whole graph."""
+
+
 class Parser(argparse.ArgumentParser):
     """Help keeps its line ends; a wrong command line ends with status 1 like any other mistake of the user."""
 
@@ -99,8 +103,13 @@ def _bug(error: Exception, words: Sequence[str]) -> int:
         frame = frame.tb_next
     place = f" ({os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno})" if frame else ""
     kind = "" if isinstance(error, InternalError) else f"{type(error).__name__}: "
+    lines = str(error).splitlines() or [""]
+    lines[0] += place
+    if len(lines) > REPORT_LINES:
+        lines[REPORT_LINES:] = [f"... {len(lines) - REPORT_LINES} more lines, shown with GRAPHC_TRACEBACK=1"]
+    report = "\n".join(lines)
     fail(
-        f"internal error: {kind}{error}{place}\n"
+        f"internal error: {kind}{report}\n"
         "This is a bug of graphc, not of your file. To show it, send the file together with this command:\n"
         f"  GRAPHC_TRACEBACK=1 graphc {shlex.join(words)}"
     )

@@ -230,20 +230,14 @@ def _add_explain(commands: Commands) -> None:
 
 
 def run_explain(arguments: argparse.Namespace) -> int:
-    from graphc.frontend.explanations import EXPLANATIONS
+    from graphc.frontend.codes import CHAPTERS, explain
 
     if not arguments.code:
-        for code, entry in sorted(EXPLANATIONS.items()):
-            sys.stdout.write(f"{code}  {entry.title}\n")
+        for title, entries in CHAPTERS:
+            sys.stdout.write(f"{title}\n" + "".join(f"  {entry.code}  {entry.title}\n" for entry in entries))
         return 0
-    code = arguments.code.upper()
-    if code not in EXPLANATIONS:
+    text = explain(arguments.code)
+    if text is None:
         raise OptionError(f"there is no error code `{arguments.code}`; `graphc explain` lists all codes")
-    entry = EXPLANATIONS[code]
-    blocks = [f"{code}: {entry.title}", entry.text, "Wrong:", _indented(entry.wrong), "Right:", _indented(entry.right)]
-    sys.stdout.write("\n\n".join(block.strip("\n") for block in blocks) + "\n")
+    sys.stdout.write(text)
     return 0
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}".rstrip() for line in text.strip("\n").split("\n"))

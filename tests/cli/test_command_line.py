@@ -142,6 +142,18 @@ def test_errors_without_a_place_as_json(here: Path, capsys: pytest.CaptureFixtur
     assert err == ""
 
 
+def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    from graphc.frontend.codes import CODES
+
+    assert ended(["explain"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {code}  {entry.title}\n" in listed for code, entry in CODES.items())
+    assert ended(["explain", "gc0201"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"GC0201: {CODES['GC0201'].title}\n")
+    assert text.index("Wrong:") < text.index("Right:")
+
+
 def test_a_good_file_checks(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(["check", "scale.gc"]) == 0
     assert capsys.readouterr().err == "1 file checked, no errors\n"
