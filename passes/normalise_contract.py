@@ -72,6 +72,22 @@ def contract_as_sum(node: Node) -> Node | None:
     return total if perm == tuple(range(len(perm))) else make("transpose", total, perm=perm)
 
 
+@rule("contract")
+def batch_label_last(node: Node) -> Node | None:
+    """contract whose result ends in a batch axis -> transpose(contract that ends in M or N)
+
+    A kernel stores vectors of neighbouring results, and there is no product to share among the batch.
+    """
+    a, b, result = parse(node.attr("spec"))
+    axes = contract_axes(node.attr("spec"))
+    if not (axes.m and axes.n and axes.k) or result[-1] not in axes.batch:
+        return None
+    batch = [x for x in result if x in axes.batch]
+    order = [*batch, *(x for x in result if x not in axes.batch)]
+    inner = make("contract", *node.inputs, spec=f"{a},{b}->{''.join(order)}")
+    return make("transpose", inner, perm=tuple(order.index(x) for x in result))
+
+
 def label_sizes(node: Node) -> dict[str, Dim]:
     """The dimension of every label of a contraction."""
     a, b, _ = parse(node.attr("spec"))
@@ -96,4 +112,4 @@ def _spread(x: Node, own: str, labels: str, sizes: dict[str, Dim]) -> Node:
 @graph_pass("normalise-contract")
 def normalise_contract(graph: Graph) -> Graph:
     """Leaves only contractions with M, N and K axes longer than 1; the others become products and sums."""
-    return rewrite(graph, (drop_unit_labels, contract_as_sum))
+    return rewrite(graph, (drop_unit_labels, contract_as_sum, batch_label_last))

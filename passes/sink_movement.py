@@ -10,13 +10,15 @@ from __future__ import annotations
 from itertools import pairwise
 
 from graphc.ir.dims import Dim
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, rebuild
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import Rule, rewrite, rule
+from graphc.ops.contraction import parse
 from graphc.ops.op import Elementwise
 from graphc.passes.axes import reshape_groups
 from graphc.passes.match import splat, splat_value
 from graphc.passes.movement import MOVEMENT_RULES
+from graphc.passes.normalise_contract import contract_axes
 from graphc.passes.pipeline import graph_pass
 
 SINKING = ("reshape", "transpose")
@@ -87,7 +89,33 @@ def _unreshaped(x: Node, mover: Node) -> Node | None:
 SINK_RULES: tuple[Rule, ...] = (*MOVEMENT_RULES, sink)
 
 
+def store_transposed(graph: Graph) -> Graph:
+    """transpose(contract(a, b)) -> contract(a, b) with the result's labels in that order, if nothing else reads it.
+
+    The kernel stores with other strides instead of a copy.  Its vectors run along the last axis of the result,
+    which therefore must not be a batch axis.
+    """
+    users, roots = graph.users(), frozenset(graph.roots)
+
+    def store(node: Node, inputs: tuple[Node, ...]) -> Node | None:
+        if node.op != "transpose" or inputs[0].op != "contract":
+            return None
+        before = node.inputs[0]
+        if before in roots or len(users[before]) != 1:
+            return None
+        a, b, result = parse(inputs[0].attr("spec"))
+        moved = "".join(result[axis] for axis in node.attr("perm"))
+        if moved[-1] in contract_axes(inputs[0].attr("spec")).batch:
+            return None
+        return make("contract", *inputs[0].inputs, spec=f"{a},{b}->{moved}")
+
+    return graph.with_roots(rebuild(graph.roots, store))
+
+
 @graph_pass("sink-movement")
 def sink_movement(graph: Graph) -> Graph:
-    """Moves reshapes and transposes behind elementwise ops, so that those fuse with what computes their operands."""
-    return rewrite(graph, SINK_RULES)
+    """Moves reshapes and transposes behind elementwise ops, so that those fuse with what computes their operands.
+
+    A transpose right behind a contraction goes into it instead.
+    """
+    return rewrite(store_transposed(graph), SINK_RULES)

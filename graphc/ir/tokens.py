@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from graphc.ir import dims
-from graphc.ir.dims import Dim
+from graphc.ir.dims import Dim, SymDim
 from graphc.ir.node import AnyType
 from graphc.ir.types import DTYPES, TensorType, TupleType
 
 PLAIN = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
 RESERVED = frozenset({"true", "false", "none", "inf", "nan", "graph", *DTYPES})
-MAX_DIGITS, MAX_NESTING = 40, 100
+MAX_DIGITS, MAX_NESTING, MAX_TERMS = 40, 100, 1000
 
 _TOKENS = re.compile(
     r"""(?P<space>[ \t\r]+|\#.*)
@@ -152,6 +152,8 @@ class Cursor:
             token = self.peek()
             if self.accept("*"):
                 total = total * self.atom()
+                if isinstance(total, SymDim) and len(total.terms) > MAX_TERMS:
+                    raise self.error(f"a dimension of more than {MAX_TERMS} terms", token)
                 continue
             self.expect("//")
             divisor = self.atom()

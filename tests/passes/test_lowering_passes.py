@@ -14,7 +14,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
 from graphc.ir.node import OPS, Node, leaf, make
 from graphc.ir.types import F32, F64, I32, TensorType
-from graphc.ops.contraction import Contract
+from graphc.ops.contraction import Contract, parse
 from graphc.ops.op import Composite
 from graphc.passes.axes import reshape_groups
 from graphc.passes.cheap import CHEAP_LIMIT, element_cost, is_cheap, is_free
@@ -81,7 +81,8 @@ def contractions() -> list[tuple[str, tuple[Any, ...], tuple[Any, ...]]]:
         ("mk,kn->mn", (1, 5), (5, 7)), ("mk,kn->nm", (4, 5), (5, 1)), ("mk,kn->mn", (4, 1), (1, 7)),
         ("bmk,bkn->bnm", (1, 2, 3), (1, 3, 4)), ("mk,nk->mn", (B, 5), (7, 5)), ("k,nk->n", (5,), (7, 5)),
         ("kb,bk->b", (5, 3), (3, 5)), ("b,b->b", (3,), (3,)), ("k,->k", (3,), ()), ("ba,ab->ab", (2, 3), (3, 2)),
-        ("kba,ka->ab", (2, 3, 4), (2, 4)), ("mk,k->m", (B, T), (T,)),
+        ("kba,ka->ab", (2, 3, 4), (2, 4)), ("mk,k->m", (B, T), (T,)), ("bmk,bkn->mnb", (2, 3, 4), (2, 4, 5)),
+        ("bmk,ckbn->nbmc", (2, 3, 4), (6, 4, 2, 5)), ("bcmk,bckn->bnmc", (2, 6, 3, 4), (2, 6, 4, 5)),
     ]  # fmt: skip
     return cases
 
@@ -97,6 +98,7 @@ def test_contractions_have_m_n_and_k(spec: str, a: tuple[Any, ...], b: tuple[Any
             assert axes.m
             assert axes.n
             assert axes.k
+            assert parse(node.attr("spec"))[2][-1] not in axes.batch
             assert 1 not in label_sizes(node).values()
     assert_equal(graph, result)
     assert_equal(graph, pipeline("O2").run(graph))
@@ -155,6 +157,29 @@ def test_two_equal_movements_become_one() -> None:
     x, z = leaf("input", "x", TensorType(F64, (B, 6))), leaf("input", "z", TensorType(F64, (B, 6)))
     a, b = (make("transpose", make("exp", v), perm=(1, 0)) for v in (x, z))
     assert ops(sink_movement(graph_of(a * b)))["transpose"] == 1
+
+
+def heads() -> Node:
+    p, v = leaf("input", "p", TensorType(F64, (B, 2, T, T))), leaf("input", "v", TensorType(F64, (B, 2, T, 4)))
+    return make("contract", p, v, spec="bhqk,bhkd->bhqd")
+
+
+def test_a_transpose_behind_a_contraction_goes_into_it() -> None:
+    graph = graph_of(make("reshape", make("transpose", heads(), perm=(0, 2, 1, 3)), shape=(B, T, 8)))
+    result = sink_movement(graph)
+    assert ops(result)["transpose"] == 0
+    assert [x.attr("spec") for x in result.nodes() if x.op == "contract"] == ["bhqk,bhkd->bqhd"]
+    assert_equal(graph, result)
+
+
+def test_a_contraction_that_others_read_is_not_done_twice() -> None:
+    h = heads()
+    y = make("transpose", h, perm=(0, 2, 1, 3))
+    leaves = tuple(x for x in graph_of(y).leaves)
+    for graph in (Graph("g", leaves, {"y": y, "z": make("exp", h)}), Graph("g", leaves, {"y": y, "h": h})):
+        assert sink_movement(graph) is graph
+    batch_last = graph_of(make("transpose", h, perm=(1, 2, 3, 0)))
+    assert sink_movement(batch_last) is batch_last
 
 
 @pytest.mark.parametrize("perm", [(1, 0, 2), (0, 2, 1)])
