@@ -16,7 +16,7 @@ from graphc.passes.cheap import element_cost
 from graphc.passes.grouping import Group, Grouping, group_nodes, is_free, is_memory
 from graphc.passes.pipeline import graph_pass
 
-RECOMPUTE_COST = 2  # instructions an element: no dearer than the load that they replace
+RECOMPUTE_COST = 3  # instructions an element: no dearer than the load and the store that they replace
 
 
 @graph_pass("fuse-epilogue")
@@ -70,32 +70,45 @@ class _Stored:
                 self.nodes[node] = None
         self.recomputed: dict[Node, None] = {}
         for node in nodes:
-            if node in self.nodes and node not in roots and self._is_cheaper_again(node):
-                self.recomputed[node] = None
+            if node in self.nodes and node not in roots and (again := self._again(node)):
+                self.recomputed.update(again)
                 del self.nodes[node]
 
     def _read_outside(self, node: Node, group: Group) -> bool:
         return any(self.grouping.group_of.get(r) is not group for r in self.readers.get(node, {}))
 
-    def _is_cheaper_again(self, node: Node) -> bool:
-        """One cheap op on one stored tensor (and scalars): its readers load that tensor instead."""
+    def _again(self, node: Node) -> dict[Node, None]:
+        """The nodes to compute again in every reader instead of storing this one; none if storing it is cheaper.
+
+        A few cheap ops on one tensor that lies in memory anyway (and on rows or scalars): its readers load that one.
+        """
         group = self.grouping.group_of[node]
-        if group.kind == "other":
-            return False
         outside = [r for r in self.readers[node] if self.grouping.group_of.get(r) is not group]
-        if not all(isinstance(r.definition, Pointwise | Reduction) for r in outside):
-            return False
-        if element_cost(node) > RECOMPUTE_COST or isinstance(node.definition, Reduction) or node.shape == ():
-            return False
-        read = dict.fromkeys(x for x in node.inputs if not (is_free(x) and x.op != "broadcast"))
-        large = [x for x in read if x.shape == node.shape and not is_free(x)]
-        rest = [x for x in read if x not in large]
-        settled = all(x.op == "broadcast" and _is_settled(x.inputs[0], self.nodes) for x in rest)
-        return len(large) == 1 and settled and _is_settled(large[0], self.nodes)
-
-
-def _is_settled(node: Node, stored: dict[Node, None]) -> bool:
-    return is_memory(node) or node in stored or (is_free(node) and not node.inputs)
+        if (
+            group.kind == "other"
+            or node.shape == ()
+            or not all(isinstance(r.definition, Pointwise | Reduction) for r in outside)
+        ):
+            return {}
+        inner: dict[Node, None] = {}
+        loaded: dict[Node, None] = {}
+        stack, cost = [node], 0
+        while stack:
+            x = stack.pop()
+            if x in inner or x in loaded:
+                continue
+            if is_free(x):
+                stack.extend(x.inputs)
+            elif x is not node and (is_memory(x) or x in self.nodes):
+                if x.shape == node.shape:
+                    loaded[x] = None
+            else:
+                cost += element_cost(x)
+                inner[x] = None
+                stack.extend(x.inputs)
+            if cost > RECOMPUTE_COST or len(loaded) > 1:
+                return {}
+        return inner if loaded else {}
 
 
 class _Rebuild:
