@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphc.runtime.dimexpr import show_shape
-from graphc.runtime.errors import InputShapeError, InputTypeError
+from graphc.runtime.errors import InputShapeError, InputTypeError, LimitError
 from graphc.runtime.signature import DTYPES, Leaf
 
 ALIGNMENT = 64
@@ -40,6 +41,14 @@ def aligned_array(shape: Sequence[int], dtype: str) -> NDArray[Any]:
     return aligned_bytes(size)[:size].view(kind).reshape(shape)
 
 
+def physical_memory() -> int:
+    """Bytes of memory of this machine: the default limit of what a model may use."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 34
+
+
 class Slab:
     """All variables of a model in one block, each on a 64-byte boundary: a range test tells whether memory is ours."""
 
@@ -48,6 +57,8 @@ class Slab:
         starts = [0]
         for size in sizes:
             starts.append(starts[-1] + -(-max(size, 1) // ALIGNMENT) * ALIGNMENT)
+        if starts[-1] > physical_memory():
+            raise LimitError(f"the variables need {starts[-1]:,} bytes, this machine has {physical_memory():,}")
         self.memory = aligned_bytes(starts[-1])
         self.low = self.memory.ctypes.data
         self.high = self.low + self.memory.size

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 
 
@@ -14,7 +13,7 @@ def write_durably(path: str | os.PathLike[str], data: bytes) -> None:
     `OSError` (disk full, no permission, no such folder) leaves what was at `path` untouched.
     """
     final = Path(path)
-    temporary = final.parent / f".graphc-{os.getpid()}-{secrets.token_hex(8)}.tmp"  # short: the name may be near 255
+    temporary = final.parent / f".graphc-{os.getpid()}-{os.urandom(8).hex()}.tmp"  # short: the name may be near 255
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -7,7 +7,6 @@ for a set of shapes (run-time sizes, arena size, output shapes) is made once. No
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,14 +31,6 @@ _CTYPES: dict[str, Any] = {
     "u8": ctypes.c_uint8,
     "bool": ctypes.c_bool,
 }
-
-
-def physical_memory() -> int:
-    """Bytes of memory of this machine; the largest arena allowed by default."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 1 << 34
 
 
 class Arena:

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphc.runtime.artifact import Artifact
-from graphc.runtime.buffers import address
+from graphc.runtime.buffers import address, physical_memory
 from graphc.runtime.dataset import Dataset
 from graphc.runtime.display import describe
-from graphc.runtime.entry import Arena, BoundEntry, physical_memory
+from graphc.runtime.entry import Arena, BoundEntry
 from graphc.runtime.epoch import BatchLoop
 from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError
 from graphc.runtime.fit import FitOptions, check_count

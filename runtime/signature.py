@@ -7,6 +7,8 @@ path (`c1.w`), slots `m/c1.w`, gradients `gradient/c1.w` (see `gradient_name`).
 
 from __future__ import annotations
 
+import math
+import re
 import typing
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +44,7 @@ INITIALISERS: dict[str, dict[str, float | None]] = {  # kind -> its arguments an
 }
 GRADIENT = "gradient/"
 MAX_RANK = 32
+_SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,254}")
 
 
 def gradient_name(param: str) -> str:
@@ -189,6 +192,8 @@ def check(signature: Signature) -> None:
     _distinct(names, "leaves")
     for dim in signature.dims:
         _require(dim.lo >= 0 and (dim.hi is None or dim.hi >= dim.lo), f"dims.{dim.name}", "bounds are empty")
+    epoch = signature.epoch
+    _require(epoch is None or _SYMBOL.fullmatch(epoch) is not None, "epoch", "the symbol is not a name")
     for need in signature.requires:
         _check_expr(need.expr, dims, "requires")
     for leaf in signature.leaves:
@@ -201,6 +206,9 @@ def check(signature: Signature) -> None:
             _require(fixed, where, "its shape must be known at compile time")
             exact = leaf.init is None or leaf.init.kind in ("zeros", "ones", "constant")
             _require(exact or leaf.dtype in ("f32", "f64"), where, "only a float can start at random")
+            _require(_holds(leaf.dtype, leaf.init), where, f"its first value is not of type {leaf.dtype}")
+        else:
+            _require(leaf.init is None, where, "has an initialiser but keeps no value")
         if leaf.role in ("hyper", "step"):
             _require(leaf.shape == (), where, "must be a scalar")
         _require(leaf.role != "step" or leaf.dtype == "i64", where, "must be an i64")
@@ -209,7 +217,19 @@ def check(signature: Signature) -> None:
         _check_entry(entry, names, dims, f"entries.{key}")
 
 
+def _holds(dtype: str, init: Init | None) -> bool:
+    """Whether a constant first value can be stored in the dtype; a float may round."""
+    if init is None or init.kind != "constant" or dtype == "f64":
+        return True
+    value, bits = init.args["value"], {"f32": 0, "i64": 63, "i32": 31, "i8": 7, "u8": 8, "bool": 1}[dtype]
+    if dtype == "f32":
+        return not math.isfinite(value) or abs(value) < 2.0**128
+    low = 0 if dtype in ("u8", "bool") else -(2**bits)
+    return math.isfinite(value) and value == int(value) and low <= value < 2**bits
+
+
 def _check_entry(entry: Entry, names: list[str], dims: list[str], where: str) -> None:
+    _require(_SYMBOL.fullmatch(entry.symbol) is not None, where, "the symbol is not a name")  # LLVM aborts on some
     _distinct(entry.leaves, f"{where}.leaves")
     _distinct([one.name for one in entry.outputs], f"{where}.outputs")
     _require(all(name in names for name in entry.leaves), where, "uses a leaf that is not declared")

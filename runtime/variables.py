@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -96,6 +95,8 @@ def _is_number_of(kind: str, value: object) -> bool:
 
 def unknown_name(kind: str, name: object, known: list[str]) -> UnknownNameError:
     """The error for a name that is not there, with the nearest one that is."""
+    from difflib import get_close_matches  # only when something is wrong
+
     folded = {one.lower(): one for one in known}
     near = get_close_matches(str(name)[:200].lower(), folded, 1)
     hint = f"; did you mean `{folded[near[0]]}`?" if near else ""

@@ -140,6 +140,10 @@ def _rewritten(header: bytes) -> bytes:
         (lambda d: d["entries"]["step"].update(leaves=["nothing"]), "not declared"),
         (lambda d: d.update(dims={}), "expected"),
         (lambda d: d.update(name=None), "expected str"),
+        (lambda d: d.update(epoch=""), "the symbol is not a name"),
+        (lambda d: d["entries"]["step"].update(symbol="a b"), "the symbol is not a name"),
+        (lambda d: d["leaves"][0].update(init={"kind": "zeros", "args": {}}), "keeps no value"),
+        (lambda d: d["leaves"][4].update(dtype="i32"), "first value is not of type i32"),
     ],
 )
 def test_header_schema(change: object, message: str) -> None:
