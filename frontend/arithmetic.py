@@ -192,10 +192,11 @@ def unify_types(shared: Shared, operands: Sequence[Operand], real: DType, span: 
     made: list[Tensor] = []
     for operand in operands:
         value = operand.value
-        is_loose = isinstance(value, Literal | Size) and dtype is not None
-        result = (
-            literal_as(shared, value, dtype, operand.span) if is_loose else to_tensor(shared, value, real, operand.span)
-        )  # type: ignore[arg-type]
+        result: Tensor | Poison
+        if isinstance(value, Literal | Size) and dtype is not None:
+            result = literal_as(shared, value, dtype, operand.span)
+        else:
+            result = to_tensor(shared, value, real, operand.span)
         if isinstance(result, Poison):
             return None
         made.append(result)
@@ -255,7 +256,7 @@ def type_text(type: TensorType, flexible: tuple[bool, ...]) -> str:
 def as_type(
     shared: Shared, operand: Operand, wanted: TensorType, flexible: tuple[bool, ...], declared_at: Span, what: str
 ) -> Tensor | Poison:
-    """A value as a declared type: literals take it, scalars and flexible axes broadcast to it, the rest must be equal."""
+    """A value as a declared type: literals take it, scalars and flexible axes broadcast, the rest must be equal."""
     value = operand.value
     if isinstance(value, Poison):
         return value

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from graphc.diagnostics import Diagnostic, has_errors, in_order
 from graphc.frontend import syntax as s
-from graphc.frontend.arithmetic import Operand
 from graphc.frontend.block import may_name, run_body
 from graphc.frontend.check import check_module
 from graphc.frontend.dimension import check_dim, check_precision, declared, dim_of, precision_of
 from graphc.frontend.invoke import call_block
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
 from graphc.frontend.optimizer import Updater
-from graphc.frontend.parameter import path_of
 from graphc.frontend.resolve import Load, ModuleScope, Resolver
 from graphc.frontend.scope import Binding, DimBinding, Frame, Precision, Shared, Stop, nearest
 from graphc.frontend.solve import finish
 from graphc.frontend.training import STEP, Section, train_section
-from graphc.frontend.values import POISON, Instance, Poison, Tensor
-from graphc.ir.dims import Dim, Symbol, evaluate, symbol, symbols
+from graphc.frontend.values import POISON, Instance, Tensor
+from graphc.ir.dims import Dim, Symbol, symbol, symbols
+from graphc.ir.graph import Graph
 from graphc.ir.node import Node, leaf, postorder
 from graphc.program import Program, Training, entry, training_entries
-from graphc.source import Source
+from graphc.source import Source, Span
 
 RECURSION = 20_000  # frames; `Shared.enter` stops long before
 
@@ -55,10 +55,8 @@ def elaborate(
     shared.precision = precision_of(shared, module)
     shared.diagnostics.extend(resolver.diagnostics)
     program = None
-    try:
+    with suppress(Stop):
         program = _elaborate(shared, module, dict(dims or {}), model)
-    except Stop:
-        pass
     found = in_order(shared.diagnostics)[: limits.errors]
     return (None if has_errors(found) else program), found
 
@@ -176,7 +174,7 @@ class _Model:
         """The model's program; None after an error."""
         shared, train = self.shared, self.module.trains.get(self.model.name.name)
         for table in (shared.params, shared.states, shared.probes, shared.requirements):
-            table.clear()  # type: ignore[attr-defined]
+            table.clear()
         shared.instances.clear()
         count = len(shared.diagnostics)
         outputs, frame = self._run(is_training=False)
@@ -286,7 +284,7 @@ class _Model:
         trainable: tuple[Node, ...],
         updater: Updater,
         leaves: list[Node],
-    ) -> dict[str, object]:
+    ) -> dict[str, Graph]:
         assert section.loss is not None and second.loss is not None
         clip: Callable[[dict[Node, Node]], dict[Node, Node]] = second.clip or (lambda grads: grads)
         for param in trainable:  # makes the slots, so that the entries can declare them
@@ -302,28 +300,25 @@ class _Model:
             optimise=updater,
         )
         ordered = [*leaves[:-1], *(slot.leaf for slot in updater.slots.values()), leaves[-1]]
-        return dict(training_entries(training, ordered))
+        return training_entries(training, ordered)
 
-    def _symbols(self, entries: Mapping[str, object], leaves: list[Node]) -> tuple[Symbol, ...]:
+    def _symbols(self, entries: Mapping[str, Graph], leaves: list[Node]) -> tuple[Symbol, ...]:
         """The run-time dimensions the program depends on, in the order of the file."""
         used: dict[Symbol, None] = {}
         for node in leaves:
             for dim in node.shape:
                 used.update(dict.fromkeys(symbols(dim)))
         for graph in entries.values():
-            used.update(dict.fromkeys(graph.symbols()))  # type: ignore[attr-defined]
+            used.update(dict.fromkeys(graph.symbols()))
         order = [symbol for name in self.dims for symbol in used if symbol.name == name]
         return tuple(dict.fromkeys([*order, *used]))
 
-    def _spans(self, entries: Mapping[str, object]) -> dict[Node, object]:
+    def _spans(self, entries: Mapping[str, Graph]) -> dict[Node, Span]:
         """Where the nodes of the entries come from."""
-        roots = [root for graph in entries.values() for root in graph.roots]  # type: ignore[attr-defined]
+        roots = [root for graph in entries.values() for root in graph.roots]
         spans = self.shared.spans
         return {node: spans[node] for node in postorder(roots) if node in spans}
 
 
 def _has_when(body: tuple[s.Statement, ...]) -> bool:
     return any(isinstance(one, s.When) or (isinstance(one, s.For) and _has_when(one.body)) for one in body)
-
-
-__all__ = ["Operand", "Poison", "elaborate", "evaluate", "module_dims", "path_of"]

@@ -1,4 +1,4 @@
-"""Checks of what no model reaches: blocks on their own, with their dimensions as free symbols; constants; optimizers."""
+"""Checks of what no model reaches: blocks on their own, their dimensions free symbols; constants; optimizers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_module(shared: Shared, module: ModuleScope) -> None:
                 _optimizer(shared, module, one)
     shared.is_symbolic_check = False
     for table in (shared.params, shared.states, shared.state_values, shared.probes, shared.requirements):
-        table.clear()  # type: ignore[attr-defined]
+        table.clear()
     shared.instances.clear()
 
 

@@ -48,9 +48,12 @@ def document() -> str:
     ]
     for title, entries in CHAPTERS:
         parts.append(f"\n## {title}\n")
-        for entry in entries:
-            parts.append(
-                f"\n### {entry.code}: {entry.title}\n\n{entry.text}\n\n"
-                f"```python\n{entry.wrong.rstrip()}\n```\n\nRight:\n\n```python\n{entry.right.rstrip()}\n```\n"
-            )
+        parts.extend(map(_section, entries))
     return "".join(parts)
+
+
+def _section(entry: Explanation) -> str:
+    return (
+        f"\n### {entry.code}: {entry.title}\n\n{entry.text}\n\n"
+        f"```python\n{entry.wrong.rstrip()}\n```\n\nRight:\n\n```python\n{entry.right.rstrip()}\n```\n"
+    )

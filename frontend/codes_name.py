@@ -39,8 +39,8 @@ NAME_CODES = (
     E(
         "GC0105",
         "a module or one of its names is not found",
-        '`use std.nn: dense` takes names of the standard library; `use "./common.gc" as common` reads a file relative to\n'
-        "this one. There is no search path.",
+        '`use std.nn: dense` takes names of the standard library; `use "./common.gc" as common` reads a file\n'
+        "relative to this one. There is no search path.",
         "use std.nn: desne\n",
         "use std.nn: dense\n",
     ),
@@ -83,7 +83,8 @@ NAME_CODES = (
     E(
         "GC0111",
         "no model, or several, to compile (a warning)",
-        "`graphc compile` builds one model: the only one of the file, the only one with a train section, or the one that\n"
+        "`graphc compile` builds one model: the only one of the file, the only one with a train "
+        "section, or the one that\n"
         "--model names.",
         "block f(x: f32) -> (y: f32):\n    y = x\n",
         HEAD + "    y = x\n",

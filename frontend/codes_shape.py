@@ -13,7 +13,8 @@ SHAPE_CODES = (
         "shapes that do not join",
         "`@` joins the last axis of its left side with the first of its right side (the last but one, if it has more\n"
         "than two). Elementwise operators need equal shapes; the shorter may be the suffix of the longer; a scalar\n"
-        "broadcasts; of two different sizes one must be an axis written `_`. A size that happens to be 1 does not stretch.",
+        "broadcasts; of two different sizes one must be an axis written `_`. A size that happens to be "
+        "1 does not stretch.",
         BATCH + "    param w: f32[C, D] = zeros()\n    y = x @ w\n",
         BATCH + "    param w: f32[D, C] = zeros()\n    y = x @ w\n",
     ),
@@ -27,7 +28,8 @@ SHAPE_CODES = (
     E(
         "GC0203",
         "different element types",
-        "Types are never converted by themselves. Only a literal takes the type of the other operand: an integer where it\n"
+        "Types are never converted by themselves. Only a literal takes the type of the other operand: "
+        "an integer where it\n"
         "is exact, a decimal where that is a float.",
         "model m(x: f32[3], n: i32[3]) -> (y: f32[3]):\n    y = x * n\n",
         "model m(x: f32[3], n: i32[3]) -> (y: f32[3]):\n    y = x * cast(n, f32)\n",
@@ -115,7 +117,8 @@ SHAPE_CODES = (
         "an instance is used with two sizes",
         "Calling an instance twice shares its parameters, so both calls need the same sizes.",
         "use std.nn: dense\nmodel m(x: f32[2, 3]) -> (y: f32[2, 4]):\n    param l = dense[O=4]\n    y = l(l(x))\n",
-        "use std.nn: dense\nmodel m(x: f32[2, 3]) -> (y: f32[2, 4]):\n    param l = dense[O=4], k = dense[O=4]\n    y = k(l(x))\n",
+        "use std.nn: dense\nmodel m(x: f32[2, 3]) -> (y: f32[2, 4]):\n"
+        "    param l = dense[O=4], k = dense[O=4]\n    y = k(l(x))\n",
     ),
     E(
         "GC0309",
@@ -127,7 +130,8 @@ SHAPE_CODES = (
     E(
         "GC0310",
         "a requirement does not hold",
-        "The text of the requirement says what the author expects. What depends on run-time sizes is checked at the call.",
+        "The text of the requirement says what the author expects. What depends on run-time sizes is "
+        "checked at the call.",
         'dim D = 5\nmodel m(x: f32[D]) -> (y: f32[D]):\n    require D % 2 == 0, "D must be even"\n    y = x\n',
         'dim D = 4\nmodel m(x: f32[D]) -> (y: f32[D]):\n    require D % 2 == 0, "D must be even"\n    y = x\n',
     ),

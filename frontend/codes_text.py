@@ -25,7 +25,8 @@ TEXT_CODES = (
     E(
         "GC0003",
         "a control or invisible character",
-        "Control characters, invisible format characters and bidirectional overrides are not allowed anywhere, not even\n"
+        "Control characters, invisible format characters and bidirectional overrides are not allowed "
+        "anywhere, not even\n"
         "in comments: what is read must be what is shown. Tabs may stand between words, not in the indentation.",
         HEAD + "    y = x  # \x07\n",
         HEAD + "    y = x  # bell\n",
@@ -41,7 +42,8 @@ TEXT_CODES = (
     E(
         "GC0005",
         "text that is no word, number or sign of the language",
-        "Names are made of ASCII letters, digits and `_`. Numbers are written 12, 0.5 or 1e-3; `1_000`, `0x10` and `.5`\n"
+        "Names are made of ASCII letters, digits and `_`. Numbers are written 12, 0.5 or 1e-3; `1_000`, "
+        "`0x10` and `.5`\n"
         "are not numbers. Strings have double quotes. A literal beyond the range of f64 is an error, never inf or 0.",
         HEAD + "    y = x + 1_000\n",
         HEAD + "    y = x + 1000.0\n",
@@ -91,7 +93,8 @@ TEXT_CODES = (
     E(
         "GC0013",
         "a statement in the wrong place",
-        "`input`, `hyper`, `metric` and the choice of an optimizer belong into a train section, `slot` into an optimizer,\n"
+        "`input`, `hyper`, `metric` and the choice of an optimizer belong into a train section, `slot` "
+        "into an optimizer,\n"
         "`param` and `state` into a model or block, `carry` and `emit` into a scan.",
         HEAD + "    slot v = zeros()\n    y = x\n",
         HEAD + "    y = x\n",

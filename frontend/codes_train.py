@@ -5,7 +5,10 @@ from __future__ import annotations
 from graphc.diagnostics import Explanation as E
 
 HEAD = "model m(x: f32[3]) -> (y: f32[3]):\n"
-MODEL = "dim B\nmodel m(x: f32[B, 3]) -> (y: f32[B]):\n    param w: f32[3] = zeros()\n    y = x @ w\ntrain m:\n    input t: f32[B]\n"
+MODEL = (
+    "dim B\nmodel m(x: f32[B, 3]) -> (y: f32[B]):\n    param w: f32[3] = zeros()\n    y = x @ w\n"
+    "train m:\n    input t: f32[B]\n"
+)
 RIGHT = MODEL + "    loss = mse(y, t)\n    optimizer = sgd(lr=0.1)\n"
 
 TRAIN_CODES = (
@@ -79,7 +82,8 @@ TRAIN_CODES = (
     E(
         "GC0803",
         "a tensor is too large",
-        "A tensor has at most 8 axes, each below 2^31, and 2^47 elements. Sizes are computed exactly and checked before\n"
+        "A tensor has at most 8 axes, each below 2^31, and 2^47 elements. Sizes are computed exactly "
+        "and checked before\n"
         "any memory is asked for.",
         "model m(x: f32[3000000000]) -> (y: f32):\n    y = sum(x)\n",
         "model m(x: f32[3000000]) -> (y: f32):\n    y = sum(x)\n",
@@ -87,7 +91,8 @@ TRAIN_CODES = (
     E(
         "GC0902",
         "a function or block that this version does not have",
-        "Convolutions, pooling, dropout and other random values, and cumsum are part of the language but not built yet.",
+        "Convolutions, pooling, dropout and other random values, and cumsum are part of the language "
+        "but not built yet.",
         HEAD + "    y = dropout(x, rate=0.5)\n",
         HEAD + "    y = relu(x)\n",
     ),
@@ -102,7 +107,8 @@ TRAIN_CODES = (
         "GC0904",
         "scan is not built yet",
         "The recurrence over a run-time dimension is part of the language but not of this version.",
-        "dim T\nmodel m(x: f32[T]) -> (y: f32):\n    scan t in T:\n        carry h: f32 = zeros()\n        h = h + x[t]\n    y = h\n",
+        "dim T\nmodel m(x: f32[T]) -> (y: f32):\n    scan t in T:\n        carry h: f32 = zeros()\n"
+        "        h = h + x[t]\n    y = h\n",
         "dim T\nmodel m(x: f32[T]) -> (y: f32):\n    y = sum(x)\n",
     ),
     E(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from graphc.frontend.arithmetic import Operand, elementwise
+from graphc.frontend.arithmetic import Operand, build, common_shape, elementwise, expand, unify_types
 from graphc.frontend.call import Site, Wrong
 from graphc.frontend.functions import function
 from graphc.frontend.literal import fold_function
@@ -79,16 +79,13 @@ def _where(site: Site) -> Value:
     """Element by element `yes` where the condition holds, else `no`."""
     condition = site.tensor("condition", "b")
     yes, no = site.operand("yes"), site.operand("no")
-    from graphc.frontend.arithmetic import Tensor as _Tensor
-    from graphc.frontend.arithmetic import build, common_shape, expand, unify_types
-
     sides = unify_types(site.shared, (yes, no), site.real, site.span, "`where`")
     if sides is None:
         raise Wrong
     values = [condition, *sides]
     shape, flexible = condition.shape, condition.flexible
     for value, given in zip(sides, (yes, no), strict=True):
-        common = common_shape(_Tensor(constant(False, condition.node.type.with_shape(shape)), flexible), value)
+        common = common_shape(Tensor(constant(False, condition.node.type.with_shape(shape)), flexible), value)
         if isinstance(common, int):
             also = [(site.where("condition"), str(condition)), (given.span, str(value)), *given.origins()]
             title = f"`where` joins {condition} and {value}"

@@ -132,8 +132,9 @@ def _split(site: Site) -> Value:
     parts: list[Value] = []
     offset: Dim = 0
     for size in sizes:
-        start, stop = [0] * x.rank, list(x.shape)
-        start[axis], stop[axis] = offset, offset + size  # type: ignore[call-overload]
+        start: list[Dim] = [0] * x.rank
+        stop = list(x.shape)
+        start[axis], stop[axis] = offset, offset + size
         node = site.make("slice", x.node, start=tuple(start), stop=tuple(stop), step=(1,) * x.rank).node
         parts.append(tensor(node, tuple(free and i != axis for i, free in enumerate(x.flexible))))
         offset = offset + size

@@ -81,7 +81,7 @@ def mean_of(total: Node, x: Tensor, axes: tuple[int, ...]) -> Node:
 @function("var(x, axis=, keep=)")
 def _var(site: Site) -> Value:
     """The mean of the squared distance from the mean (divided by the count, not the count less one)."""
-    x, given, axes = reduced(site)
+    x, _, axes = reduced(site)
     x = site.tensor("x", "f")
     mean = mean_of(_fold(site, "reduce_sum", x, axes).node, x, axes)
     kept = tuple(i for i in range(x.rank) if i not in axes)

@@ -66,7 +66,8 @@ def _mismatch(shared: Shared, left: Operand, right: Operand, x: Tensor, w: Tenso
     help = ""
     if w.rank == 2 and w.shape[1] == inner:
         first, second = _axis_text(right, 0, w), _axis_text(right, 1, w)
-        help = f"write {w.dtype}[{second}, {first}], or einsum({_labels(left, x)} * {right.name or 'w'}[c, d] -> {_result(x)})"
+        product = f"einsum({_labels(left, x)} * {right.name or 'w'}[c, d] -> {_result(x)})"
+        help = f"write {w.dtype}[{second}, {first}], or {product}"
     also = [*right.origins(), *left.origins()[:0], (left.span, "")]
     if not right.origins():
         also = [(left.span, str(x)), (right.span, str(w))]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.frontend import syntax as s
-from graphc.frontend.arithmetic import Operand, build
+from graphc.frontend.arithmetic import Operand, build, to_tensor
 from graphc.frontend.expression import evaluate, operand, real_of
 from graphc.frontend.literal import _static
 from graphc.frontend.scope import Frame, Shared
-from graphc.frontend.arithmetic import to_tensor
 from graphc.frontend.values import POISON, InstanceArray, Literal, Poison, Size, Tensor, Value, describe
 from graphc.ir.dims import Dim, bounds, is_at_least
 from graphc.ir.node import Node

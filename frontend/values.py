@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, TypeAlias
 
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node
@@ -128,7 +128,9 @@ class InstanceArray:
     items: list[Instance]
 
 
-Value = Union[Poison, Tensor, Literal, Size, Word, Many, BlockValue, Function, ModuleValue, Instance, InstanceArray]
+Value: TypeAlias = (
+    Poison | Tensor | Literal | Size | Word | Many | BlockValue | Function | ModuleValue | Instance | InstanceArray
+)
 
 
 def describe(value: Value) -> str:

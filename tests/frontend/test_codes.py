@@ -40,7 +40,7 @@ def test_the_examples_are_true(entry: Explanation) -> None:
 
 
 def test_the_document_is_up_to_date() -> None:
-    """After a change: python -c "from graphc.frontend.codes import document; print(document(), end='')" > docs/errors.md"""
+    """After a change write `graphc.frontend.codes.document()` to docs/errors.md."""
     assert (ROOT / "docs" / "errors.md").read_text(encoding="utf-8") == document()
 
 

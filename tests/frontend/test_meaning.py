@@ -30,7 +30,9 @@ def program(text: str, **options: Any) -> Program:
     return made
 
 
-def run(made: Program, entry: str = "forward", sizes: dict[str, int] | None = None, **values: Array) -> dict[str, Array]:
+def run(
+    made: Program, entry: str = "forward", sizes: dict[str, int] | None = None, **values: Array
+) -> dict[str, Array]:
     outputs, updates = interpret(made.entries[entry], values, sizes or {})
     return {**outputs, **updates}
 
@@ -126,7 +128,8 @@ def test_expressions_mean_what_numpy_means(body: str, type: str, wanted: Callabl
 
 
 def test_run_time_dimensions_and_bounds() -> None:
-    made = program("dim B, T = 1..8\nmodel m(x: f32[B, T]) -> (y: f32[B, 2 * T]):\n    y = concat([x, x / T], axis=T)\n")
+    text = "dim B, T = 1..8\nmodel m(x: f32[B, T]) -> (y: f32[B, 2 * T]):\n    y = concat([x, x / T], axis=T)\n"
+    made = program(text)
     assert [(one.name, one.low, one.high) for one in made.symbols] == [("B", 1, None), ("T", 1, 8)]
     x = np.ones((2, 4), np.float32)
     np.testing.assert_allclose(run(made, sizes={"B": 2, "T": 4}, x=x)["y"], np.concatenate([x, x / 4], 1))
@@ -152,7 +155,7 @@ TRAINED = (
     "train m:\n"
     "    input t: f32[B]\n"
     "    hyper lr: f32 = 0.1\n"
-    "    loss = mse(y, t) + 0.01 * sum_squares(\"w\")\n"
+    '    loss = mse(y, t) + 0.01 * sum_squares("w")\n'
 )
 
 

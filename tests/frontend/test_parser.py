@@ -237,12 +237,12 @@ def test_accepted_texts(text: str) -> None:
     ids=range(16),
 )
 def test_hostile_texts_end_in_diagnostics(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     module, diagnostics = parse(Source("m.gc", text))
     assert module is None
     assert 1 <= len(diagnostics) <= 200
     assert len(render_all(diagnostics)) < 100_000
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 def test_a_long_flat_expression_is_no_nesting() -> None:
