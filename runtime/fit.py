@@ -43,8 +43,6 @@ from graphc.runtime.store import Cursor
 if TYPE_CHECKING:
     from graphc.runtime.model import Model
 
-CHUNK_SECONDS = 0.06  # of native work between looks at signals and the progress bar
-
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -188,25 +186,14 @@ class Training:
         self.model.store.cursor = self._running = cursor
         self.progress.begin(cursor.epoch + 1, self.options.epochs, self.loop.rows)
         self.progress.advance(cursor.row, self.loop.means())
-        self._run(self.loop, self.progress)
+        self.model.run_batches(self.loop, lambda rows: self.progress.advance(rows, self.loop.means()))
         row: dict[str, Any] = {"epoch": cursor.epoch + 1, **self.loop.means()}
         if self.held is not None:
             self.held.loop.begin(self.held.rows)
-            self._run(self.held.loop, None)
+            self.model.run_batches(self.held.loop)
             row |= {f"val_{name}": value for name, value in self.held.loop.means().items()}
         row["seconds"] = time.perf_counter() - started
         return row
-
-    def _run(self, loop: BatchLoop, progress: Progress | None) -> None:
-        """The loop to its end, in native calls of about CHUNK_SECONDS."""
-        count = 1
-        while not loop.is_done:
-            before, started = loop.position, time.perf_counter()
-            self.model.run_batches(loop, count)
-            done, spent = loop.position - before, time.perf_counter() - started
-            if progress is not None:
-                progress.advance(done, loop.means())
-            count = max(1, min(count * 8, int(count * CHUNK_SECONDS / max(spent, 1e-9))))
 
     def _advance(self, row: dict[str, Any]) -> None:
         """The cursor to the next epoch; keeps the best weights."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ class Inspection(Protocol):
     def to_dot(self, stage: str) -> str: ...
 
 
+CHUNK_SECONDS = 0.06  # of native work between looks at signals and the progress bar
 _models: weakref.WeakSet[Model] = weakref.WeakSet()
 
 
@@ -177,8 +179,7 @@ class Model:
             with self._lock:
                 return self._entry("evaluate").run(given)[0]
         loop = self.batches("evaluate", self.dataset("evaluate", given), check_count("batch", batch))
-        while not loop.is_done:
-            self.run_batches(loop, 1 << 10)
+        self.run_batches(loop)
         return dict(loop.means())
 
     def gradients(
@@ -249,10 +250,21 @@ class Model:
         with self._lock:
             self._store.use_best()
 
-    def run_batches(self, loop: BatchLoop, count: int) -> None:
-        """The next `count` batches of a loop."""
-        with self._lock:
-            loop.run(count)
+    def run_batches(self, loop: BatchLoop, tell: Callable[[int], None] | None = None) -> None:
+        """A loop to its end, in native calls of about CHUNK_SECONDS; `tell` hears how many rows each has done.
+
+        Between them signals are heard and other threads get their turn.
+        """
+        count = 1
+        while not loop.is_done:
+            before, started = loop.position, time.perf_counter()
+            with self._lock:
+                loop.run(count)
+            spent = time.perf_counter() - started
+            if tell is not None:
+                tell(loop.position - before)
+            time.sleep(0)  # a thread that waits for the lock gets it
+            count = max(1, min(count * 8, int(count * CHUNK_SECONDS / max(spent, 1e-9))))
 
     def _entry(self, key: str) -> BoundEntry:
         if key not in self._entries:
