@@ -173,10 +173,14 @@ class GraphReader:
 
     def leaf(self) -> None:
         reader = self.reader
-        role = reader.take("name", "a role, `return` or `update`").text
+        role = reader.take("name", "a role, `return` or `update`")
         token = reader.take("value", "a name such as %x")
         reader.expect(":")
-        found = leaf(role, self.leaf_name(token), reader.tensor_type())
+        type = reader.tensor_type()
+        try:
+            found = leaf(role.text, self.leaf_name(token), type)
+        except TypeMismatch as mismatch:
+            raise reader.error(mismatch.message, role) from mismatch
         self.define(token, found)
         self.leaves.append(found)
 
@@ -255,7 +259,7 @@ class GraphReader:
             node = make(op.text, *inputs, **attrs)
         except TypeMismatch as mismatch:
             raise self.reader.error(mismatch.message, op) from mismatch
-        except (TypeError, ValueError, KeyError) as fault:  # the op's signature does not take these attributes
+        except (TypeError, ValueError, LookupError, AttributeError) as fault:  # attributes the op does not take
             raise self.reader.error(f"{op.text}: {fault}", op) from fault
         if written is not None and node.type != written:
             raise self.reader.error(f"{op.text} gives {node.type}, not {written}", op)

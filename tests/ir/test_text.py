@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -180,6 +182,7 @@ def test_comments_and_missing_types_are_accepted() -> None:
         (2, "dimension B is not declared", "graph g {\n input %x: f32[B]\n}"),
         (3, "dimension B is declared twice", "graph g {\n dim B\n dim B\n}"),
         (2, "no room between 5 and 2", "graph g {\n dim B >= 5, <= 2\n}"),
+        (2, "leaf: 'nobody' is not one of input, param", "graph g {\n nobody %x: f32\n}"),
         (2, "unknown element type f16", "graph g {\n input %x: f16\n}"),
         (3, "exp gives f32, not f64", "graph g {\n input %x: f32\n %0 = exp %x : f64\n}"),
         (4, "add needs equal shapes", "graph g {\n input %x: f32[2]\n input %y: f32[3]\n %0 = add %x, %y\n}"),
@@ -215,6 +218,25 @@ def test_every_truncation_is_an_error_of_our_own() -> None:
     for end in range(len(text)):
         with pytest.raises(GraphTextError):
             parse_graph(text[:end])
+
+
+def test_mutants_are_read_or_refused() -> None:
+    """A few characters changed: another graph or a GraphTextError, nothing else."""
+    signs = ("{", "}", "[", "(", ",", "=", ":", "%0", "%x", "1", "-1", "1.5", "nan", "true")
+    words = ("none", "f32", "B", '"s"', "@0", "//", "graph", "dim", "return", "update", "data", "const", "add", "axes")
+    texts = [path.read_text() for path in sorted((Path(__file__).parents[1] / "filetests").rglob("*.graph"))]
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(600):
+        text = rng.choice(texts)
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(len(text))
+            text = text[:at] + rng.choice([*signs, *words, "", chr(rng.randrange(32, 127))]) + text[at + rng.randint(0, 9) :]
+        try:
+            parse_graph(text)
+        except GraphTextError:
+            refused += 1
+    assert 200 < refused < 600
 
 
 @pytest.mark.parametrize(
