@@ -1,0 +1,88 @@
+"""Random numbers as a function of what they are for: seed, step, site and index; no state, no order.
+
+A site is one place of the model file in one instance.  The bits are those of Philox4x32-10 (Salmon, Moraes, Dror and
+Shaw 2011) with the key (seed) and the counter (index low, index high, step, site), so they are the same for any number
+of threads and any way of computing them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.dims import Dim
+from graphc.ir.types import F32, F64, I64, DType, TensorType
+from graphc.ops.op import Array, Index, Lowering, Pointwise, Sample, Scalar, expect, register
+from graphc.ops.rules import check_dtype, check_shape
+
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+LOW = 0xFFFFFFFF
+MAX_SITE = 1 << 31
+
+
+@register
+class RandomUniform(Pointwise):
+    """random_uniform(seed, step, site, shape, dtype): numbers in [0, 1), each with all the bits a float of [½, 1) has.
+
+    f32 numbers are multiples of 2^-24, f64 ones of 2^-53.  The same seed, step, site and index give the same number.
+    """
+
+    name = "random_uniform"
+    differentiable = False
+
+    def infer(
+        self, seed: TensorType, step: TensorType, *, site: int, shape: tuple[Dim, ...], dtype: DType
+    ) -> TensorType:
+        check_dtype("random_uniform", dtype)
+        check_shape("random_uniform", shape)
+        for position, x in enumerate((seed, step)):
+            expect(x == TensorType(I64), f"random_uniform: seed and step are i64 scalars, not {x}", position)
+        expect(dtype.is_float, f"random_uniform gives floats, not {dtype}")
+        expect(type(site) is int and 0 <= site < MAX_SITE, f"random_uniform: {site!r} is no number of a site")
+        return TensorType(dtype, shape)
+
+    def evaluate(self, seed: Array, step: Array, *, site: int, shape: tuple[int, ...], dtype: DType) -> Array:
+        index = np.arange(int(np.prod(shape, dtype=object)), dtype=np.uint64)
+        first, second = _philox(index, int(seed) & (1 << 64) - 1, int(step), site)
+        if dtype == F32:
+            numbers = (first >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
+        else:
+            numbers = ((first | second << np.uint64(32)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return numbers.astype(dtype.numpy).reshape(shape)
+
+    def lower(self, b: Lowering, node: Any, at: tuple[Index, ...]) -> Scalar:
+        flat: Any = None
+        for index, extent in zip(at, node.shape, strict=True):
+            flat = index if flat is None else flat * extent + index
+        place = b.position(0 if flat is None else flat, I64)
+        seed, step = (b.read(x, ()) for x in node.inputs)
+        name, scale = ("random_24_bits", 2.0**-24) if node.dtype == F32 else ("random_53_bits", 2.0**-53)
+        bits = b.call(name, place, seed, step, b.constant(node.attr("site"), I64))
+        return b.call("mul", b.cast(bits, node.dtype), b.constant(scale, node.dtype))
+
+    def samples(self, size: int) -> Iterator[Sample]:
+        scalars = (TensorType(I64), TensorType(I64))
+        yield Sample(scalars, {"site": 3, "shape": (size,), "dtype": F64}, integers=(0, 1 << 40))
+        yield Sample(scalars, {"site": 0, "shape": (2, size), "dtype": F32}, integers=(0, 1 << 40))
+        yield Sample(scalars, {"site": MAX_SITE - 1, "shape": (), "dtype": F64}, integers=(-5, 5))
+
+
+def _philox(index: Array, seed: int, step: int, site: int) -> tuple[Array, Array]:
+    """The first two 32-bit words (in u64) of the block of every index."""
+    low, shift = np.uint64(LOW), np.uint64(32)
+    c0, c1 = index & low, index >> shift
+    c2, c3 = np.full_like(index, step & LOW), np.full_like(index, site)
+    k0, k1 = seed & LOW, seed >> 32
+    for _ in range(ROUNDS):
+        p0, p1 = c0 * np.uint64(MULTIPLIERS[0]), c2 * np.uint64(MULTIPLIERS[1])
+        c0, c1 = (p1 >> shift) ^ c1 ^ np.uint64(k0), p1 & low
+        c2, c3 = (p0 >> shift) ^ c3 ^ np.uint64(k1), p0 & low
+        k0, k1 = (k0 + WEYL[0]) & LOW, (k1 + WEYL[1]) & LOW
+    return c0, c1
+
+
+
