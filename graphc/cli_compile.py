@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphc.cli_report import MISTAKE, report_diagnostics, say
+from graphc.cli_report import MISTAKE, counted, report_diagnostics, say
 from graphc.runtime.errors import OptionError
 
 Commands = Any  # argparse gives its subparsers no public type
@@ -93,15 +93,15 @@ def run_compile(arguments: argparse.Namespace) -> int:
     if arguments.emit and arguments.emit != "object":
         write_text(driver.stage_text(arguments.file, arguments.emit, **options), arguments.output)
         return 0
-    model = driver.compile_file(arguments.file, **options)
+    artifact = driver.compile_artifact(arguments.file, **options)
     suffix = ".o" if arguments.emit else ".gca"
     output = Path(arguments.output or Path(arguments.file).stem + suffix)
     if not output.parent.is_dir():
         raise OptionError(f"cannot write {output}: there is no folder {output.parent}")
     if arguments.emit:
-        output.write_bytes(model.artifact.object_code)
+        output.write_bytes(artifact.object_code)
     else:
-        model.save(output)
+        artifact.save(output)
     say(f"wrote {output} ({size_text(output.stat().st_size)})")
     return 0
 
@@ -147,13 +147,9 @@ def run_check(arguments: argparse.Namespace) -> int:
         files = len(arguments.files)
         say(
             ("\n" if found else "")
-            + f"{_count(files, 'file')} checked, {_count(errors, 'error') if errors else 'no errors'}"
+            + f"{counted(files, 'file')} checked, {counted(errors, 'error') if errors else 'no errors'}"
         )
     return MISTAKE if has_errors(found) else 0
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _add_show(commands: Commands) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphc.cli_compile import Commands, add_compile_options, compile_options
-from graphc.cli_report import say
+from graphc.cli_report import counted, say
 from graphc.runtime.errors import OptionError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def summary(model: Model) -> str:
 
     count = sum(array.size for array in model.params.values())
     inputs = ", ".join(f"{leaf.name}: {describe(leaf)}" for leaf in model.signature.with_role("input"))
-    return f"{model.name}({inputs}), {count:,} parameters in {len(model.params)} tensors"
+    return f"{model.name}({inputs}), {counted(count, 'parameter')} in {counted(len(model.params), 'tensor')}"
 
 
 def _add_run(commands: Commands) -> None:

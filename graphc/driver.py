@@ -16,6 +16,7 @@ from graphc.frontend.parser import decode
 from graphc.inspection import Inspection
 from graphc.ir.graph import Graph
 from graphc.passes.levels import LEVELS, LOWERABLE, PASSES
+from graphc.runtime.artifact import Artifact
 from graphc.runtime.errors import CompileError, OptionError
 from graphc.runtime.model import Model
 from graphc.source import Source
@@ -43,6 +44,11 @@ def compile_source(text: str, *, name: str = "<source>", **options: object) -> M
     limits    a frontend Limits object
     """
     return _model(Source(name, text), options)
+
+
+def compile_artifact(path: PathLike, **options: object) -> Artifact:
+    """The artifact of a file, for any target: this machine need not be able to run it."""
+    return _compile(read_source(path), **options).artifact  # type: ignore[arg-type]
 
 
 def check(path: PathLike, limits: Limits = DEFAULT_LIMITS) -> list[Diagnostic]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from graphc import cli
@@ -22,8 +25,9 @@ model scale(x: f32[B, D]) -> (y: f32[B, D]):
     y = x * w
 train scale:
     input t: f32[B, D]
+    hyper lr: f32 = 0.1
     loss = mean((y - t) ** 2.0)
-    optimizer = sgd(lr = 0.1)
+    optimizer = sgd(lr = lr)
 """
 WRONG = """\
 dim B, D = 4
@@ -152,6 +156,87 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert text.startswith(f"GC0201: {CODES['GC0201'].title}\n")
     assert text.index("Wrong:") < text.index("Right:")
+
+
+def test_compile_writes_an_artifact_for_any_target(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["compile", "scale.gc"]) == 0
+    assert capsys.readouterr().err.startswith("wrote scale.gca (")
+    assert ended(["compile", "scale.gc", "-o", "other.gca", "--target", "aarch64"]) == 0
+    assert ended(["compile", "scale.gc", "--emit", "object"]) == 0
+    assert (here / "scale.o").read_bytes().startswith(b"\x7fELF")
+    capsys.readouterr()
+    assert ended(["run", "other.gca", "--input", "x=x.npy"]) == (1 if platform.machine() == "x86_64" else 0)
+    assert "aarch64" in capsys.readouterr().err
+    assert ended(["compile", "scale.gc", "-o", "nowhere/scale.gca"]) == 1
+    assert "there is no folder nowhere" in capsys.readouterr().err
+
+
+def test_the_same_file_gives_the_same_artifact(here: Path) -> None:
+    for name in ("a.gca", "b.gca"):
+        environment = {**os.environ, "PYTHONHASHSEED": "random"}
+        process = graphc_process(["compile", "scale.gc", "-o", name], stderr=subprocess.PIPE, env=environment)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert (here / "a.gca").read_bytes() == (here / "b.gca").read_bytes()
+
+
+def test_train_run_and_resume(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    x = random.standard_normal((64, 4)).astype(np.float32)
+    w = np.array([1.0, -2.0, 0.5, 3.0], np.float32)
+    np.savez("data.npz", x=x, t=x * w)
+    words = ["train", "scale.gc", "--input", "x=data.npz:x", "--input", "t=data.npz:t", "--batch", "8"]
+    assert ended([*words, "--epochs", "40", "--out", "whole", "--validation", "0.25", "--set", "lr=0.2"]) == 0
+    assert {"scale.gca", "weights.safetensors", "metrics.csv", "graph.svg", "checkpoint"} <= set(os.listdir("whole"))
+    assert ended([*words, "--epochs", "15", "--out", "parts", "--validation", "0.25", "--set", "lr=0.2"]) == 0
+    assert ended([*words, "--epochs", "40", "--resume", "parts", "--validation", "0.25"]) == 0
+    for name in ("scale.gca", "weights.safetensors"):
+        assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes(), (
+            "resumed is as if never interrupted"
+        )
+    with open("parts/metrics.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == [str(epoch) for epoch in range(1, 41)]
+    capsys.readouterr()
+    np.save("ones.npy", np.ones((1, 4), np.float32))
+    run = ["run", "whole/scale.gca", "--weights", "whole/weights.safetensors", "--input", "x=ones.npy"]
+    assert ended([*run, "--out", "y.npz"]) == 0
+    with np.load("y.npz") as outputs:
+        np.testing.assert_allclose(outputs["y"], [w], atol=1e-2)
+    assert ended(run) == 0
+    assert capsys.readouterr().out.startswith("y: float32[1, 4]\n[[")
+
+
+def test_resuming_with_another_seed_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("data.npz", x=np.ones((8, 4), np.float32))
+    words = ["train", "scale.gc", "--input", "x=data.npz:x", "--input", "t=data.npz:x", "--epochs", "1", "--out", "r"]
+    assert ended(words) == 0
+    assert ended([*words, "--resume", "r", "--seed", "7"]) == 1
+    assert "seed 7" in capsys.readouterr().err
+
+
+STAGES = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm", "memory", "fusion")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_is_shown(here: Path, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["show", "scale.gc", "--stage", stage]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) > 1
+    assert err == ""
+
+
+@pytest.mark.parametrize("stage", ("graph", "backward", "optimised"))
+def test_stages_are_drawn(here: Path, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["show", "scale.gc", "--stage", stage, "--format", "dot"]) == 0
+    assert capsys.readouterr().out.startswith("digraph ")
+    assert ended(["show", "scale.gc", "--stage", stage, "--format", "svg", "-o", "g.svg"]) == 0
+    assert (here / "g.svg").read_bytes().startswith(b"<svg")
+
+
+def test_bench_times_every_entry(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["bench", "scale.gc", "--batch", "3", "--seconds", "0.01"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()] == ["entry", "forward", "step", "evaluate", "gradients"]
 
 
 def test_a_good_file_checks(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

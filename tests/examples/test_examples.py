@@ -90,3 +90,14 @@ def test_the_command_lines_of_the_page(tmp_path: Path) -> None:
     said = [run("-m", "graphc", *line.split(), folder=tmp_path) for line in lines]
     assert "probs: float32[1797, 10]" in said[2]
     assert "contract" in said[3]
+
+
+def test_the_program_of_the_readme(tmp_path: Path) -> None:
+    """The README shows the file of the example, and its program runs where the examples are."""
+    model, program = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert (EXAMPLES / "digits" / "digits.gc").read_text().endswith(model)
+    shutil.copytree(EXAMPLES / "digits", tmp_path / "examples" / "digits")
+    (tmp_path / "program.py").write_text(program + "assert probs.shape == (5, 10)\n")
+    run("program.py", folder=tmp_path)
+    assert (tmp_path / "digits.gca").is_file()
+    assert (tmp_path / "digits.safetensors").is_file()
