@@ -26,7 +26,7 @@ DTYPES: dict[str, str] = {  # graphc name -> NumPy name
     "u8": "uint8",
     "bool": "bool",
 }
-ROLES = ("input", "param", "state", "slot", "hyper", "step", "gradient")
+ROLES = ("input", "param", "state", "slot", "hyper", "step", "seed", "gradient")
 ENTRIES = ("forward", "step", "evaluate", "gradients", "apply")
 INITIALISERS: dict[str, dict[str, float | None]] = {  # kind -> its arguments and their defaults, None: required
     "zeros": {},
@@ -209,9 +209,9 @@ def check(signature: Signature) -> None:
             _require(_holds(leaf.dtype, leaf.init), where, f"its first value is not of type {leaf.dtype}")
         else:
             _require(leaf.init is None, where, "has an initialiser but keeps no value")
-        if leaf.role in ("hyper", "step"):
+        if leaf.role in ("hyper", "step", "seed"):
             _require(leaf.shape == (), where, "must be a scalar")
-        _require(leaf.role != "step" or leaf.dtype == "i64", where, "must be an i64")
+        _require(leaf.role not in ("step", "seed") or leaf.dtype == "i64", where, "must be an i64")
     for key, entry in signature.entries.items():
         _require(key in ENTRIES, f"entries.{key}", "unknown entry")
         _check_entry(entry, names, dims, f"entries.{key}")

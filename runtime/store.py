@@ -20,7 +20,7 @@ from graphc.runtime.signature import Leaf, Signature
 from graphc.runtime.variables import Hypers, Variables
 from graphc.runtime.weights import assign_all, load_tensors, save_tensors
 
-VARIABLE_ROLES = ("param", "state", "slot", "hyper", "step")
+VARIABLE_ROLES = ("param", "state", "slot", "hyper", "step", "seed")
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,19 @@ class Store:
 
     def initialise(self, seed: int) -> None:
         """First values of parameters, slots and states by their initialisers; hyper-parameters keep what they have."""
-        self.seed = rng.check_seed(seed)
+        self._set_seed(rng.check_seed(seed))
         for leaf in self._leaves:
             if leaf.init is not None and leaf.role != "hyper":
                 value = initial(leaf.init, leaf.name, leaf.sizes, self.seed)
                 self.slab.arrays[leaf.name][...] = value.astype(self.slab.arrays[leaf.name].dtype)
         self.counter[...] = 1
         self.cursor, self.best = None, None
+
+    def _set_seed(self, seed: int) -> None:
+        """The seed, also where random ops read it: an i64 of the same 64 bits."""
+        self.seed = seed
+        for leaf in self.signature.with_role("seed"):
+            self.slab.arrays[leaf.name][...] = np.uint64(seed).astype(np.int64)
 
     def set_hypers(self) -> None:
         """Hyper-parameters back to what the model file says."""
@@ -125,10 +131,15 @@ class Store:
         lasting, weights = self._lasting(), self.weights()
         if best:  # checked first, so that nothing changes if it does not fit
             assign_all({name: np.empty_like(array) for name, array in weights.items()}, best, f"{path} (best)")
-        if note.step < 0 or (note.cursor is not None and not 0 <= note.cursor.seed < 1 << 64):
+        if (
+            note.step < 0
+            or not 0 <= note.seed < 1 << 64
+            or (note.cursor is not None and not 0 <= note.cursor.seed < 1 << 64)
+        ):
             raise WeightsError(f"{path}: metadata: step or seed out of range")
         assign_all(lasting, tensors, str(path))
-        self.seed, self.cursor = note.seed, note.cursor
+        self._set_seed(note.seed)
+        self.cursor = note.cursor
         self.best = {name: array.copy() for name, array in best.items()} or None
         self.counter[...] = note.step + 1
         return path

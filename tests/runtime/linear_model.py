@@ -54,6 +54,7 @@ def artifact(fixed: int | None = None, high: int | None = 100) -> Artifact:
         Leaf("m/w", "slot", "f32", (), Init("zeros")),
         Leaf("lr", "hyper", "f32", (), lr),
         Leaf("step", "step", "i64"),
+        Leaf("seed", "seed", "i64"),
         Leaf(gradient_name("w"), "gradient", "f32", (D,)),
     )
     loss, bounds = Output("loss", "f32"), (IndexBound("k", 0, 4),)

@@ -123,6 +123,8 @@ def test_init() -> None:
     b.init(seed=1)
     assert b.steps == 0 and b.slots["m/w"] == 0 and b.seed == 1
     assert not np.array_equal(a.params["w"], b.params["w"])
+    b.init(2**64 - 1)
+    assert b._store.slab.arrays["seed"] == -1  # the same bits, for random ops
     b.init()
     assert np.array_equal(a.params["w"], b.params["w"])
     with pytest.raises(OptionError):
