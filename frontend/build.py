@@ -13,7 +13,7 @@ from contextlib import suppress
 from graphc.diagnostics import Diagnostic, has_errors, in_order
 from graphc.frontend import syntax as s
 from graphc.frontend.block import may_name, run_body
-from graphc.frontend.check import check_module
+from graphc.frontend.check import check_blocks, check_module
 from graphc.frontend.dimension import check_dim, check_precision, declared, dim_of, precision_of
 from graphc.frontend.invoke import call_block
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
@@ -29,7 +29,7 @@ from graphc.ir.node import Node, leaf, postorder
 from graphc.program import Program, Training, entry, training_entries
 from graphc.source import Source, Span
 
-RECURSION = 20_000  # frames; `Shared.enter` stops long before
+RECURSION = 50_000  # frames; `Shared.enter` stops long before
 
 
 def elaborate(
@@ -66,6 +66,7 @@ def _elaborate(shared: Shared, module: ModuleScope, pinned: dict[str, int], name
     table = module_dims(shared, module, pinned)
     check_module(shared, module)
     programs = {one.name.name: _Model(shared, module, table, one).program() for one in module.models}
+    check_blocks(shared, module)
     chosen = _choose(shared, module, name)
     return programs[chosen.name.name] if chosen is not None else None
 

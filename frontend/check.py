@@ -20,8 +20,7 @@ BLOCK_ANNOTATIONS = ("recompute",)
 
 
 def check_module(shared: Shared, module: ModuleScope) -> None:
-    """Every declaration of the file that is compiled."""
-    shared.is_symbolic_check = True
+    """Every declaration of the file that is compiled, except the bodies of its blocks and models."""
     for one in module.tree.declarations:
         match one:
             case s.Constant():
@@ -29,15 +28,22 @@ def check_module(shared: Shared, module: ModuleScope) -> None:
                 constant_value(shared, one, module)
             case s.Block():
                 _signature(shared, one)
-                if not one.is_model:
-                    _block(shared, module, one)
             case s.Optimizer():
                 may_name(shared, one.name)
                 _optimizer(shared, module, one)
+
+
+def check_blocks(shared: Shared, module: ModuleScope) -> None:
+    """The blocks that no model of the file has expanded; those that others call come with their callers."""
+    shared.is_symbolic_check = True
+    blocks = [one for one in module.tree.declarations if isinstance(one, s.Block) and not one.is_model]
+    for one in reversed(blocks):
+        if one not in shared.expanded:
+            for table in (shared.params, shared.states, shared.state_values, shared.probes, shared.requirements):
+                table.clear()
+            shared.instances.clear()
+            _block(shared, module, one)
     shared.is_symbolic_check = False
-    for table in (shared.params, shared.states, shared.state_values, shared.probes, shared.requirements):
-        table.clear()
-    shared.instances.clear()
 
 
 def _signature(shared: Shared, block: s.Block) -> None:
@@ -74,6 +80,7 @@ def _block(shared: Shared, module: ModuleScope, block: s.Block) -> None:
         shown = stopped(value) if name in ruled else value
         frame.names[name] = Binding(shown, parameter.name.span, parameter.type.span, axes)
     shared.active.append((block, block.name.span))
+    shared.expanded[block] = None
     run_body(shared, frame, block.body)
     shared.active.pop()
     results = finish(shared, frame, block)

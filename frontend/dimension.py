@@ -222,7 +222,11 @@ def fits_limits(shared: Shared, made: TensorType, span: Span) -> bool:
         return False
     count = 1
     for dim in made.shape:
-        count *= max(bounds(dim)[0], 1)
+        least = bounds(dim)[0]
+        if least > shared.limits.dimension:
+            shared.error("GC0803", f"a dimension of {dim}; the limit is {shared.limits.dimension}", span, str(made))
+            return False
+        count *= max(least, 1)
     if count > shared.limits.elements:
         title = f"a tensor of at least {count} elements; the limit is {shared.limits.elements}"
         shared.error("GC0803", title, span, str(made))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import OPERATORS, Operand, elementwise, to_tensor
-from graphc.frontend.dimension import binary_spine, lookup_dim, precision_of
+from graphc.frontend.dimension import binary_spine, fits_limits, lookup_dim, precision_of
 from graphc.frontend.literal import fold, fold_unary
 from graphc.frontend.matmul import matmul
 from graphc.frontend.scope import Binding, Frame, Shared, nearest
@@ -48,6 +48,10 @@ def evaluate(shared: Shared, frame: Frame, node: s.Expression) -> Value:
     shared.leave()
     if isinstance(value, Tensor):
         shared.spans.setdefault(value.node, node.span)
+        if value.node.type not in shared.sizes:
+            shared.sizes[value.node.type] = fits_limits(shared, value.node.type, node.span)
+        if not shared.sizes[value.node.type]:
+            return POISON
     return value
 
 

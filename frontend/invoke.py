@@ -43,6 +43,7 @@ def call_block(
     if not check_solved(shared, inner, block, None, node):
         return _poisoned(block)
     shared.active.append((block, span))
+    shared.expanded[block] = None
     values = _expand(shared, inner, target, arguments)
     shared.active.pop()
     return values[0] if len(values) == 1 else Many(tuple(values))

@@ -12,7 +12,7 @@ from graphc.frontend.limits import Limits
 from graphc.frontend.values import POISON, Poison, Value
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node
-from graphc.ir.types import F32, DType
+from graphc.ir.types import F32, DType, TensorType
 from graphc.program import Requirement, Variable
 from graphc.source import Span
 
@@ -88,6 +88,8 @@ class Shared:
     requirements: dict[Requirement, None] = field(default_factory=dict)
     active: list[tuple[s.Block, Span]] = field(default_factory=list)
     instances: list[object] = field(default_factory=list)
+    sizes: dict[TensorType, bool] = field(default_factory=dict)  # types that were checked against the limits
+    expanded: dict[s.Block, None] = field(default_factory=dict)
     missing: dict[str, None] = field(default_factory=dict)
     steps: int = 0
     depth: int = 0

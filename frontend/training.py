@@ -67,7 +67,7 @@ def train_section(shared: Shared, frame: Frame, train: s.Train) -> Section:
         shared.error("GC0606", f"`train {train.model.name}` has no loss", train.header, help="add loss = ...")
     if not any(choice.pattern is None for choice in section.choices):
         help = "add optimizer = adam(lr = 1e-3)"
-        shared.error("GC0606", f"`train {train.model.name}` has no optimizer", train.header, help=help)
+        shared.error("GC0606", f"`train {train.model.name}` has no optimizer", train.model.span, help=help)
     return section
 
 

@@ -61,8 +61,13 @@ def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """By file and place, without repeats: the order in which a reader meets them."""
-    unique = {(d.code, d.title, d.span.source.name, d.span.start, d.span.end): d for d in diagnostics}
+    """By file and place, the order in which a reader meets them; one of a code at a place, the first.
+
+    A block that is used with several sizes may be wrong in the same way each time.
+    """
+    unique: dict[object, Diagnostic] = {}
+    for d in diagnostics:
+        unique.setdefault((d.code, d.span.source.name, d.span.start, d.span.end), d)
     return sorted(unique.values(), key=lambda d: (d.span.source.name, d.span.start, d.span.end, d.code))
 
 
