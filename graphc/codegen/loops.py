@@ -16,6 +16,7 @@ from graphc.codegen.kernel import (
     Buffer,
     Fold,
     For,
+    KernelError,
     Load,
     Scalar,
     Stmt,
@@ -62,6 +63,9 @@ def space_of(outputs: list[Node], inputs: Mapping[Node, Buffer]) -> Space:
 def build(outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> tuple[tuple[Stmt, ...], list[Buffer]]:
     """(statements, scratch buffers) that compute the output nodes from the input ones."""
     space = space_of(list(outputs), inputs)
+    for node in outputs:
+        if node.shape not in (space.shape, space.kept_shape):
+            raise KernelError(f"a result of {list(node.shape)} in a loop nest over {list(space.shape)}")
     draft = _Nest(space, outputs, inputs, [(axis,) for axis in range(len(space.shape))])
     runs = draft.mergeable_runs()
     nest = draft if len(runs) == len(space.shape) else _Nest(space, outputs, inputs, runs)

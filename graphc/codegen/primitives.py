@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.codegen import vecmath
+from graphc.codegen import philox, vecmath
 from graphc.codegen.llvm import Function, Value, const, element, lanes
 from graphc.ir.types import BOOL, DType
 
@@ -15,6 +15,7 @@ LLVM_TYPES = {"f64": "double", "f32": "float", "i64": "i64", "i32": "i32", "i8":
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _COMPARE_FLOAT = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 _COMPARE_INTEGER = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
+_RANDOM = {"random_24_bits": philox.random_24_bits, "random_53_bits": philox.random_53_bits}
 _ORDERED = frozenset({"lt", "le", "gt", "ge", "min", "max", "add", "mul", "sub"})
 _SINGLE = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
 
@@ -44,12 +45,16 @@ def _call(f: Function, op: str, is_float: bool, args: Sequence[Value]) -> Value:
         return f.assign(args[0].type, f"{_FLOAT[op]} {args[0]}, {args[1].text}")
     if op in ("add", "sub", "mul", "and", "or"):
         return f.assign(args[0].type, f"{op} {args[0]}, {args[1].text}")
+    if op == "fma":
+        return f.fma(*args)
     if op == "not":
         return f.xor(args[0], const(args[0].type, 1))
     if op == "neg" and not is_float:
         return f.sub(const(args[0].type, 0), args[0])
     if op == "pow" and not is_float:
         return _integer_power(f, *args)
+    if op in _RANDOM:
+        return _RANDOM[op](f, *args)
     return vecmath.call(f, op, *args)
 
 

@@ -47,11 +47,8 @@ class RandomUniform(Pointwise):
 
     def evaluate(self, seed: Array, step: Array, *, site: int, shape: tuple[int, ...], dtype: DType) -> Array:
         index = np.arange(int(np.prod(shape, dtype=object)), dtype=np.uint64)
-        first, second = _philox(index, int(seed) & (1 << 64) - 1, int(step), site)
-        if dtype == F32:
-            numbers = (first >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
-        else:
-            numbers = ((first | second << np.uint64(32)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        name, scale = _BITS[dtype]
+        numbers = PRIMITIVES[name](index, seed, step, site).astype(dtype.numpy) * dtype.numpy.type(scale)
         return numbers.astype(dtype.numpy).reshape(shape)
 
     def lower(self, b: Lowering, node: Any, at: tuple[Index, ...]) -> Scalar:
@@ -60,7 +57,7 @@ class RandomUniform(Pointwise):
             flat = index if flat is None else flat * extent + index
         place = b.position(0 if flat is None else flat, I64)
         seed, step = (b.read(x, ()) for x in node.inputs)
-        name, scale = ("random_24_bits", 2.0**-24) if node.dtype == F32 else ("random_53_bits", 2.0**-53)
+        name, scale = _BITS[node.dtype]
         bits = b.call(name, place, seed, step, b.constant(node.attr("site"), I64))
         return b.call("mul", b.cast(bits, node.dtype), b.constant(scale, node.dtype))
 
@@ -85,4 +82,18 @@ def _philox(index: Array, seed: int, step: int, site: int) -> tuple[Array, Array
     return c0, c1
 
 
+def random_24_bits(index: Array, seed: Array, step: Array, site: Array) -> Array:
+    """The upper 24 bits of the first word of the index's block."""
+    first, _ = _philox(index.astype(np.uint64), int(seed) & (1 << 64) - 1, int(step), int(site))
+    return (first >> np.uint64(8)).astype(np.int64)
 
+
+def random_53_bits(index: Array, seed: Array, step: Array, site: Array) -> Array:
+    """The upper 53 bits of the first two words, the first being the lower half."""
+    first, second = _philox(index.astype(np.uint64), int(seed) & (1 << 64) - 1, int(step), int(site))
+    return ((first | second << np.uint64(32)) >> np.uint64(11)).astype(np.int64)
+
+
+PRIMITIVES = {"random_24_bits": random_24_bits, "random_53_bits": random_53_bits}
+"""The primitives of the Kernel IR that this family adds, as NumPy functions of i64 arrays."""
+_BITS = {F32: ("random_24_bits", 2.0**-24), F64: ("random_53_bits", 2.0**-53)}

@@ -23,6 +23,7 @@ from graphc.codegen.kernel import (
     affine,
     verify_kernel,
 )
+from graphc.codegen.lower import lower
 from graphc.codegen.target import host
 from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph
@@ -107,3 +108,10 @@ def test_a_loss_with_its_gradient_is_one_kernel() -> None:
     rows = make("cross_entropy", x, y, axis=1, smoothing=0.0, ignore=None)
     (dx,) = gradients(make("reduce_sum", rows, axes=(0,)), [x])
     assert len(kernels(Graph("g", (x, y), {"rows": rows, "dx": dx}))) == 1
+
+
+def test_results_of_unrelated_shapes_are_refused() -> None:
+    a = leaf("input", "a", TensorType(F32, (3,)))
+    b = leaf("input", "b", TensorType(F32, (5,)))
+    with pytest.raises(KernelError, match="in a loop nest over"):
+        lower("k", {a + 1.0: Buffer("y0", F32, (3,)), b + 1.0: Buffer("y1", F32, (5,))}, {a: X, b: X}, host())

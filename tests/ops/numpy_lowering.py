@@ -11,6 +11,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
 from graphc.ir.node import OPS, Node
 from graphc.ir.types import DType
+from graphc.ops import random
 from graphc.ops.op import Composite, Pointwise, Reduction
 
 Array = Any
@@ -37,6 +38,8 @@ class NumpyLowering:
 
     def call(self, name: str, *args: Array) -> Array:
         assert len({a.dtype for a in args}) == 1, f"{name} of several dtypes"
+        if name in random.PRIMITIVES:
+            return random.PRIMITIVES[name](*map(np.asarray, args))
         return OPS[name].evaluate(*map(np.asarray, args))
 
     def cast(self, value: Array, dtype: DType) -> Array:
