@@ -46,7 +46,7 @@ class RandomUniform(Pointwise):
         return TensorType(dtype, shape)
 
     def evaluate(self, seed: Array, step: Array, *, site: int, shape: tuple[int, ...], dtype: DType) -> Array:
-        index = np.arange(int(np.prod(shape, dtype=object)), dtype=np.uint64)
+        index = np.arange(int(np.prod(shape, dtype=object)), dtype=np.int64)
         name, scale = _BITS[dtype]
         numbers = PRIMITIVES[name](index, seed, step, site).astype(dtype.numpy) * dtype.numpy.type(scale)
         return numbers.astype(dtype.numpy).reshape(shape)
@@ -68,29 +68,29 @@ class RandomUniform(Pointwise):
         yield Sample(scalars, {"site": MAX_SITE - 1, "shape": (), "dtype": F64}, integers=(-5, 5))
 
 
-def _philox(index: Array, seed: int, step: int, site: int) -> tuple[Array, Array]:
-    """The first two 32-bit words (in u64) of the block of every index."""
+def _philox(index: Array, seed: Array, step: Array, site: Array) -> tuple[Array, Array]:
+    """The first two 32-bit words (in u64) of the block of every index; the i64 operands broadcast."""
     low, shift = np.uint64(LOW), np.uint64(32)
-    c0, c1 = index & low, index >> shift
-    c2, c3 = np.full_like(index, step & LOW), np.full_like(index, site)
-    k0, k1 = seed & LOW, seed >> 32
+    place, key, time, where = (np.asarray(x, np.int64).astype(np.uint64) for x in (index, seed, step, site))
+    c0, c1, c2, c3 = place & low, place >> shift, time & low, where
+    k0, k1 = key & low, key >> shift
     for _ in range(ROUNDS):
         p0, p1 = c0 * np.uint64(MULTIPLIERS[0]), c2 * np.uint64(MULTIPLIERS[1])
-        c0, c1 = (p1 >> shift) ^ c1 ^ np.uint64(k0), p1 & low
-        c2, c3 = (p0 >> shift) ^ c3 ^ np.uint64(k1), p0 & low
-        k0, k1 = (k0 + WEYL[0]) & LOW, (k1 + WEYL[1]) & LOW
+        c0, c1 = (p1 >> shift) ^ c1 ^ k0, p1 & low
+        c2, c3 = (p0 >> shift) ^ c3 ^ k1, p0 & low
+        k0, k1 = (k0 + np.uint64(WEYL[0])) & low, (k1 + np.uint64(WEYL[1])) & low
     return c0, c1
 
 
 def random_24_bits(index: Array, seed: Array, step: Array, site: Array) -> Array:
     """The upper 24 bits of the first word of the index's block."""
-    first, _ = _philox(index.astype(np.uint64), int(seed) & (1 << 64) - 1, int(step), int(site))
+    first, _ = _philox(index, seed, step, site)
     return (first >> np.uint64(8)).astype(np.int64)
 
 
 def random_53_bits(index: Array, seed: Array, step: Array, site: Array) -> Array:
     """The upper 53 bits of the first two words, the first being the lower half."""
-    first, second = _philox(index.astype(np.uint64), int(seed) & (1 << 64) - 1, int(step), int(site))
+    first, second = _philox(index, seed, step, site)
     return ((first | second << np.uint64(32)) >> np.uint64(11)).astype(np.int64)
 
 
