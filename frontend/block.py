@@ -166,6 +166,18 @@ def may_name(shared: Shared, name: s.Identifier, *, is_block: bool = False) -> b
     return True
 
 
+RESERVED = ("step", "seed")  # the names of the leaves that every training step has
+
+
+def may_own(shared: Shared, name: s.Identifier, path: str) -> bool:
+    """Whether an input, parameter or state may have this path."""
+    if path in RESERVED:
+        help = "choose another name"
+        shared.error("GC0108", f"`{path}` is the name of a built-in input of training", name.span, help=help)
+        return False
+    return may_name(shared, name)
+
+
 def _assign_state(shared: Shared, frame: Frame, name: s.Identifier, value: Value, before: Binding) -> None:
     leaf = frame.states[name.name]
     if not frame.when_training:

@@ -12,8 +12,9 @@ from contextlib import suppress
 
 from graphc.diagnostics import Diagnostic, has_errors, in_order
 from graphc.frontend import syntax as s
-from graphc.frontend.block import may_name, run_body
+from graphc.frontend.block import may_own, run_body
 from graphc.frontend.check import check_blocks, check_module
+from graphc.frontend.determined import determined
 from graphc.frontend.dimension import check_dim, check_precision, declared, dim_of, precision_of
 from graphc.frontend.invoke import call_block
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
@@ -216,7 +217,7 @@ class _Model:
 
     def _input(self, frame: Frame, parameter: s.Parameter) -> None:
         shared, name = self.shared, parameter.name.name
-        if not may_name(shared, parameter.name):
+        if not may_own(shared, parameter.name, name):
             return
         if name in frame.names:
             shared.error("GC0103", f"`{name}` stands twice in the signature", parameter.name.span)
@@ -261,6 +262,8 @@ class _Model:
                 shared.error("GC0606", f"`{self.model.name.name}` has no parameters to train", self.model.name.span)
                 return None
             entries.update(self._training(section, second, state_updates, trainable, updater, leaves))
+        if not self._is_determined(entries, [*self.inputs.values()], train_inputs):
+            return None
         slots = tuple(updater.slots.values())
         return Program(
             name=self.model.name.name,
@@ -276,6 +279,21 @@ class _Model:
             spans=self._spans(entries),
             doc=self.model.doc or self.module.tree.doc,
         )
+
+    def _is_determined(self, entries: Mapping[str, Graph], inputs: list[Node], more: tuple[Node, ...]) -> bool:
+        """Whether the inputs' shapes give every run-time dimension that an entry needs; reports those that do not."""
+        fine = True
+        for name, graph in entries.items():
+            given = determined(inputs if name == "forward" else [*inputs, *more])
+            for one in graph.symbols() if name != "apply" else ():
+                if one in given:
+                    continue
+                where = self.dims[one.name].span if one.name in self.dims else self.model.name.span
+                title = f"no input of `{self.model.name.name}` says how large `{one.name}` is"
+                help = f"give it a value: dim {one.name} = ..., or an input with that axis"
+                self.shared.error("GC0305", title, where, help=help)
+                fine = False
+        return fine
 
     def _training(
         self,

@@ -50,9 +50,9 @@ def path_of(frame: Frame, name: str) -> str:
 
 def is_new(shared: Shared, frame: Frame, name: s.Identifier) -> bool:
     """Whether a declared name is free in its body."""
-    from graphc.frontend.block import may_name
+    from graphc.frontend.block import may_own
 
-    if not may_name(shared, name):
+    if not may_own(shared, name, path_of(frame, name.name)):
         return False
     before = frame.names.get(name.name)
     if before is not None:

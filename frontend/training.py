@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand, as_type, to_tensor
-from graphc.frontend.block import assign, bind, may_name, misplaced
+from graphc.frontend.block import assign, bind, may_own, misplaced
 from graphc.frontend.clip import Clip, clip_of
 from graphc.frontend.dimension import declared
 from graphc.frontend.expression import evaluate, operand, real_of
@@ -72,7 +72,7 @@ def train_section(shared: Shared, frame: Frame, train: s.Train) -> Section:
 
 
 def _is_free(shared: Shared, frame: Frame, name: s.Identifier, path_taken: Callable[[str], bool]) -> bool:
-    if not may_name(shared, name):
+    if not may_own(shared, name, name.name):
         return False
     before = frame.names.get(name.name)
     if before is not None or path_taken(name.name):
