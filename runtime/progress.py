@@ -1,7 +1,8 @@
-"""Showing how training goes: a bar on a terminal, one plain line an epoch elsewhere, or nothing."""
+"""Showing how training goes: one plain line an epoch, a bar before it on a terminal, or nothing."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Any, Protocol
 
@@ -49,20 +50,27 @@ class Lines(Silent):
         sys.stderr.flush()
 
 
-class Bar(Silent):
-    """tqdm's bar on standard error, one an epoch, left standing. It uses no colours, so NO_COLOR holds."""
+class Bar(Lines):
+    """tqdm's bar on standard error while an epoch runs, then its line. It uses no colours, so NO_COLOR holds."""
 
     def __init__(self) -> None:
         from tqdm import tqdm
 
+        super().__init__()
         self._tqdm = tqdm
         self._bar: Any = None
 
     def begin(self, epoch: int, epochs: int, rows: int) -> None:
+        super().begin(epoch, epochs, rows)
         self.close()
-        text = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
+        text = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
         self._bar = self._tqdm(
-            total=rows, desc=f"epoch {epoch}/{epochs}", unit="row", unit_scale=True, bar_format=text, dynamic_ncols=True
+            total=rows,
+            desc=f"epoch {epoch}/{epochs}",
+            unit_scale=True,
+            bar_format=text,
+            dynamic_ncols=True,
+            leave=False,
         )
 
     def advance(self, rows: int, figures: dict[str, float]) -> None:
@@ -70,7 +78,13 @@ class Bar(Silent):
         self._bar.update(rows)
 
     def end(self, row: dict[str, Any]) -> None:
-        self._bar.set_postfix_str(show_figures(row))
+        """The bar gives way to the epoch's line: all figures, and a full bar if there is room for it."""
+        self.close()
+        head, tail = f"epoch {row['epoch']}/{self._epochs}", f"{show_figures(row)}  {row['seconds']:.2f} s"
+        room = min(20, shutil.get_terminal_size().columns - len(f"{head} 100%||  {tail}") - 1)
+        bar = f" 100%|{'█' * room}|" if room > 4 else ""
+        sys.stderr.write(f"{head}{bar}  {tail}\n")
+        sys.stderr.flush()
 
     def close(self) -> None:
         if self._bar is not None:
