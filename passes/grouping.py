@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node
-from graphc.ops.op import Pointwise, Reduction
+from graphc.ops.op import Pointwise, Reduction, Structured
 
 MOVES = frozenset({"iota", "dim", "broadcast", "transpose", "slice", "reverse"})
 FRESH = frozenset({"pad", "concat", "gather"})
@@ -33,6 +33,12 @@ def is_memory(node: Node) -> bool:
 
 def is_elementwise(node: Node) -> bool:
     return isinstance(node.definition, Pointwise) and not is_free(node) and node.op not in FRESH and node.op != "const"
+
+
+def has_epilogue(node: Node) -> bool:
+    """Whether the node is a kernel of its own that can do more to its result's elements before it stores them."""
+    definition = node.definition
+    return isinstance(definition, Structured) and definition.kernel in ("contraction", "convolution", "window")
 
 
 @dataclass(eq=False)
@@ -109,7 +115,7 @@ class _Builder:
 
     def _new(self, node: Node, after: Group | None, groups: dict[Group, None]) -> None:
         place = self._place_after(after.place if after is not None else 0.0)
-        if node.op == "contract":
+        if has_epilogue(node):
             group = Group("contraction", node.shape, place)
         elif isinstance(node.definition, Reduction):
             group = Group("loop", node.inputs[0].shape, place, tuple(node.attr("axes")))
@@ -188,8 +194,8 @@ class _Builder:
         """Why the node cannot join the group; None if it can."""
         if group.kind == "other":
             return f"{next(iter(group.members)).op} is a kernel of its own"
-        if node.op == "contract":
-            return "a contraction reads its operands from memory"
+        if has_epilogue(node):
+            return f"{node.op} reads its operands from memory"
         if len(group.members) >= LARGEST:
             return f"the group has {LARGEST} nodes"
         if isinstance(node.definition, Reduction):

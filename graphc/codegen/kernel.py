@@ -406,8 +406,10 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
             for term, _ in index.terms:
                 _require(not isinstance(term, Var) or term in scope, f"variable {name(term)} is out of scope")
         for s in order:
-            _require(not isinstance(s, Load) or s.buffer in buffers, f"{show(s)}: buffer is not declared")
-            _require(not isinstance(s, Temp) or s in scope, f"temp {show(s)} is read before it is computed")
+            if isinstance(s, Load):
+                _require(s.buffer in buffers, f"buffer {s.buffer.name} is not declared")
+            if isinstance(s, Temp):
+                _require(s in scope, f"temp {s.name} is read before it is computed")
 
     scope = dict(scope)
     for stmt in stmts:

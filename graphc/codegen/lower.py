@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graphc.codegen import loops
+from graphc.codegen import convolution, convolution_window, loops
+from graphc.codegen.convolution_window import is_depthwise
+from graphc.codegen.epilogue import epilogue
 from graphc.codegen.kernel import (
     Affine,
     Buffer,
@@ -51,6 +53,10 @@ def lower(name: str, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffe
         else:
             body = found
             scratch = _add_workspace(body, target)
+    elif structured and structured[0].definition.kernel == "convolution" and not is_depthwise(structured[0]):
+        body, scratch = convolution.build(structured[0], outputs, inputs, target)
+    elif structured and structured[0].definition.kernel in ("convolution", "window"):
+        body, scratch = convolution_window.build(structured[0], outputs, inputs)
     else:
         body, scratch = loops.build(outputs, inputs)
     buffers = tuple(dict.fromkeys([*outputs.values(), *inputs.values(), *scratch]))
@@ -215,10 +221,4 @@ class _Contraction:
 
     def _epilogue(self, index: dict[str, Affine], temp: Temp) -> tuple[Store, ...]:
         """The stores of the group with the finished sum as `temp`."""
-        pull = Pull(self.inputs)
-        at = tuple(index[x] for x in self.lr)
-        pull.give(self.node, at, temp)
-        for node in loops.inner_nodes(list(self.outputs), self.inputs):  # in order: a long chain needs no recursion
-            if node is not self.node and node.shape == self.node.shape and loops.is_elementwise(node):
-                pull.read(node, at)
-        return tuple(Store(out, linear(out, at), pull.read(n, at)) for n, out in self.outputs.items())
+        return epilogue(self.node, self.outputs, self.inputs, tuple(index[x] for x in self.lr), temp)

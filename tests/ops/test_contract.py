@@ -53,7 +53,7 @@ def has_lowering(op: Op) -> bool:
         case Composite():
             return overrides(op, "decompose", Composite)
         case Structured():
-            return op.kernel in ("buffer", "alias", "contraction", "scatter", "group", "part")
+            return op.kernel in ("buffer", "alias", "contraction", "convolution", "window", "scatter", "group", "part")
     return False
 
 

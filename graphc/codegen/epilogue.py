@@ -1,0 +1,22 @@
+"""The epilogue of a structured kernel: what its group does to the finished element, as stores at one index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphc.codegen import loops
+from graphc.codegen.kernel import Affine, Buffer, Scalar, Store
+from graphc.codegen.scalars import Pull, linear
+from graphc.ir.node import Node
+
+
+def epilogue(
+    node: Node, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer], at: tuple[Affine, ...], value: Scalar
+) -> tuple[Store, ...]:
+    """The stores of a group at index `at`, where its structured node has the value `value`."""
+    pull = Pull(inputs)
+    pull.give(node, at, value)
+    for inner in loops.inner_nodes(list(outputs), inputs):  # in order: a long chain needs no recursion
+        if inner is not node and inner.shape == node.shape and loops.is_elementwise(inner):
+            pull.read(inner, at)
+    return tuple(Store(out, linear(out, at), pull.read(n, at)) for n, out in outputs.items())
