@@ -186,7 +186,13 @@ def _slot(updater: Updater, frame: Frame, one: s.Slot, param: Node, path: str) -
         also = [(frame.names[one.name.name].span, "declared here")]
         shared.error("GC0103", f"`{one.name.name}` has a meaning already", one.name.span, also=also)
     start = _slot_start(shared, frame, one)
-    node = leaf("slot", f"{one.name.name}/{path}", param.type)
+    kind = param.type
+    if one.type is not None:
+        kind = TensorType(param.dtype)
+        if one.type.axes:
+            help = "without a type a slot has the parameter's shape"
+            shared.error("GC0606", "a slot with a type is a scalar", one.type.span, help=help)
+    node = leaf("slot", f"{one.name.name}/{path}", kind)
     updater.slots.setdefault(f"{one.name.name}/{path}", Variable(node, start, False))
     frame.names[one.name.name] = Binding(tensor(node), one.name.span)
     return node

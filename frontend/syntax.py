@@ -107,9 +107,13 @@ class State(Statement):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Slot(Statement):
-    """`slot m = zeros()` in an optimizer: one tensor of the parameter's type for each parameter."""
+    """`slot m = zeros()` in an optimizer: one tensor of the parameter's type for each parameter.
+
+    `slot k: f32 = ones()` is one number for each parameter, of the parameter's element type.
+    """
 
     name: Identifier
+    type: Type | None
     value: Expression
 
 

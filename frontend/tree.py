@@ -195,7 +195,7 @@ class TreeBuilder(ExpressionBuilder):
         )
 
     def slots(self, children: Children) -> tuple[s.Statement, ...]:
-        return tuple(s.Slot(one.span, one.targets[0], one.value) for one in of(s.Assign, children))
+        return tuple(s.Slot(one.span, one.targets[0], one.type, one.value) for one in of(s.Assign, children))
 
     def assign(self, children: Children) -> s.Assign:
         targets, values = children[0], of(s.Expression, children)
