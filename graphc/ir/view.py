@@ -23,7 +23,7 @@ LABEL_WIDTH, MOST_LINES = 34, 3
 """The longest line of a label and the most lines of one attribute; what is cut ends in an ellipsis."""
 
 
-FAMILIES = {"arithmetic": "elementwise", "comparison": "elementwise", "functions": "elementwise"}
+FAMILIES = {"arithmetic": "elementwise", "comparison": "elementwise", "functions": "elementwise", "leaf": "const"}
 """Modules of graphc.ops whose ops belong together in a picture; any other module is a family of its own."""
 
 
@@ -77,8 +77,6 @@ def _attributes(node: Node, brief: bool) -> dict[str, str]:
     if node.is_leaf:
         role = str(node.attr("role"))
         return found | {"role": role, "name": str(node.attr("name")), "family": role}
-    if node.op == "const":
-        found["family"] = "const"
     if node.op == "fused":
         ops = {x.op for value in node.attrs_dict.values() if isinstance(value, Graph) for x in value.nodes()}
         is_reduction = any(op.startswith("reduce_") for op in ops)
