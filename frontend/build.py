@@ -21,6 +21,7 @@ from graphc.frontend.limits import DEFAULT_LIMITS, Limits
 from graphc.frontend.optimizer import Updater
 from graphc.frontend.resolve import Load, ModuleScope, Resolver
 from graphc.frontend.scope import Binding, DimBinding, Frame, Precision, Shared, Stop, nearest
+from graphc.frontend.sites import SEED
 from graphc.frontend.solve import finish
 from graphc.frontend.training import STEP, Section, train_section
 from graphc.frontend.values import POISON, Instance, Tensor
@@ -178,6 +179,7 @@ class _Model:
         for table in (shared.params, shared.states, shared.probes, shared.requirements):
             table.clear()
         shared.instances.clear()
+        shared.sites.begin_model()
         count = len(shared.diagnostics)
         outputs, frame = self._run(is_training=False)
         self._warn_unused()
@@ -197,6 +199,7 @@ class _Model:
     def _run(self, *, is_training: bool) -> tuple[dict[str, Node], Frame]:
         """Elaborates the body in one mode; the outputs by name, and the frame the body leaves behind."""
         shared, model = self.shared, self.model
+        shared.sites.begin_mode()
         frame = Frame(self.module, "model", dims=dict(self.dims), is_training=is_training)
         for parameter in model.parameters:
             self._input(frame, parameter)
@@ -252,7 +255,7 @@ class _Model:
         if section is not None:
             train_inputs = tuple(section.inputs.values())
             hypers = tuple(section.hypers.values())
-        leaves += [*train_inputs, *(v.leaf for v in params), *(v.leaf for v in states), *(h for h, _ in hypers), STEP]
+        leaves += [*train_inputs, *(v.leaf for v in params), *(v.leaf for v in states), *(h for h, _ in hypers), SEED, STEP]
         probes = {f"probe/{name}": node for name, node in shared.probes.items()}
         entries = {"forward": entry("forward", leaves, {**outputs, **probes})}
         updater = Updater(shared, second.choices if second is not None else (), STEP)

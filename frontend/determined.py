@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from graphc.ir.dims import Dim, Quotient, SymDim, Symbol, symbols
+from graphc.ir.dims import Dim, Quotient, Symbol, SymDim, symbols
 from graphc.ir.node import Node
 
 

@@ -23,8 +23,8 @@ FUNCTIONS: dict[str, Builtin] = {}
 
 LATER = frozenset(  # in the language, not in this version
     {
-        *("conv", "conv_transpose", "max_pool", "avg_pool", "global_max_pool", "global_avg_pool", "cumsum", "dropout"),
-        *("uniform", "normal", "glorot_uniform", "glorot_normal", "he_normal", "he_uniform", "lecun_normal"),
+        *("conv", "conv_transpose", "max_pool", "avg_pool", "global_max_pool", "global_avg_pool", "cumsum"),
+        *("glorot_uniform", "glorot_normal", "he_normal", "he_uniform", "lecun_normal"),
         *("orthogonal", "truncated_normal", "batch_norm", "maxout"),
     }
 )
@@ -54,6 +54,7 @@ from graphc.frontend import (  # noqa: E402  the families register themselves
     functions_elementwise,
     functions_loss,
     functions_movement,
+    functions_random,
     functions_reduction,
 )
 
@@ -64,5 +65,6 @@ __all__ = [
     "functions_elementwise",
     "functions_loss",
     "functions_movement",
+    "functions_random",
     "functions_reduction",
 ]

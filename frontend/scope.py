@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from graphc.diagnostics import Diagnostic, Label
 from graphc.frontend.limits import Limits
+from graphc.frontend.sites import Sites
 from graphc.frontend.values import POISON, Poison, Value
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node
@@ -88,6 +89,7 @@ class Shared:
     requirements: dict[Requirement, None] = field(default_factory=dict)
     active: list[tuple[s.Block, Span]] = field(default_factory=list)
     instances: list[object] = field(default_factory=list)
+    sites: Sites = field(default_factory=Sites)
     sizes: dict[TensorType, bool] = field(default_factory=dict)  # types that were checked against the limits
     expanded: dict[s.Block, None] = field(default_factory=dict)
     missing: dict[str, None] = field(default_factory=dict)

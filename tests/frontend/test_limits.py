@@ -69,8 +69,8 @@ def test_large_files_compile(text: str, nodes: int) -> None:
         (HEAD + "    z = one_hot(iota(2147483647), 2147483647)\n    y = x\n", "GC0803"),
         (HEAD + "    z = x[None, None, None, None, None, None, None, None]\n    y = x\n", "GC0803"),
         (
-            HEAD
-            + "    z = einsum(x[a] * x[b] * x[c] * x[d] * x[e] * x[f] * x[g] * x[h] * x[i] -> [a, b, c, d, e, f, g, h, i])\n    y = x\n",
+            HEAD + "    z = einsum(x[a] * x[b] * x[c] * x[d] * x[e] * x[f] * x[g] * x[h] * x[i] -> "
+            "[a, b, c, d, e, f, g, h, i])\n    y = x\n",
             "GC0803",
         ),
     ],

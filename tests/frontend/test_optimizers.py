@@ -93,7 +93,8 @@ def test_ten_steps(text: str) -> None:
     made, diagnostics = elaborate(
         Source(
             "m.gc",
-            "precision compute = f64\nmodel m(x: f64[4]) -> (y: f64[4]):\n    param p: f64[4] = zeros()\n    y = p * x\n"
+            "precision compute = f64\nmodel m(x: f64[4]) -> (y: f64[4]):\n"
+            "    param p: f64[4] = zeros()\n    y = p * x\n"
             f"train m:\n    loss = sum(sin(y) * y)\n    optimizer = {text}\n",
         ),
         load=lambda path: Source(path, ""),
