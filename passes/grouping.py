@@ -43,7 +43,7 @@ def has_epilogue(node: Node) -> bool:
 
 @dataclass(eq=False)
 class Group:
-    """Nodes of one kernel; `place` orders the groups, `readers` are the groups that read from it."""
+    """Nodes of one kernel; `place` orders the groups; `readers` read from it, it reads from `sources`."""
 
     kind: str  # loop, contraction, or other (what cannot be joined)
     shape: tuple[Dim, ...]
@@ -51,6 +51,7 @@ class Group:
     folded: tuple[int, ...] = ()
     members: dict[Node, None] = field(default_factory=dict)
     readers: dict[Group, None] = field(default_factory=dict)
+    sources: dict[Group, None] = field(default_factory=dict)
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -145,7 +146,7 @@ class _Builder:
         self.group_of[node] = group
         for other in groups:
             if other is not group:
-                other.readers[group] = None
+                other.readers[group] = group.sources[other] = None
 
     def _join(self, node: Node, group: Group, groups: dict[Group, None]) -> None:
         if isinstance(node.definition, Reduction):
@@ -180,12 +181,13 @@ class _Builder:
         group.members = {**other.members, **group.members}
         for node in other.members:
             self.group_of[node] = group
-        for earlier in self.groups:
-            if other in earlier.readers:
-                del earlier.readers[other]
-                if earlier is not group:
-                    earlier.readers[group] = None
-        group.readers.update({r: None for r in other.readers if r is not group})
+        for earlier in other.sources:
+            del earlier.readers[other]
+            earlier.readers[group] = group.sources[earlier] = None
+        for later in other.readers:
+            del later.sources[other]
+            if later is not group:
+                group.readers[later] = later.sources[group] = None
         del self.groups[other]
 
     # ---- the rules ---------------------------------------------------------------------------------------------------

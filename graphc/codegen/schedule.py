@@ -193,9 +193,13 @@ def _order(plan: Schedule) -> Node | None:
         for memory in task.reads.values():
             if (source := producer.get(id(memory))) is not None and source is not task:
                 before[task][source] = None
+    readers: dict[int, list[Task]] = {}
+    for task in tasks:
+        for memory in task.reads.values():
+            readers.setdefault(id(memory), []).append(task)
     for leaf, writer in plan.in_place.items():
-        for task in tasks:
-            if task is not writer and any(m is plan.memory[leaf] for m in task.reads.values()):
+        for task in readers.get(id(plan.memory[leaf]), []):
+            if task is not writer:
                 before[writer][task] = None
     after: dict[Task, list[Task]] = {task: [] for task in tasks}
     for task, needs in before.items():
