@@ -6,7 +6,6 @@ One thread.  Taps that lie on padding count as work.  torch (if there is one) ru
 counts.  Padding, copies of weights and clearing of sums are part of our times.
 """
 
-# ruff: noqa: T201
 from __future__ import annotations
 
 import ctypes
