@@ -134,14 +134,11 @@ class ExpressionBuilder(threading.local):
         return self._shallow(s.Attribute(span_of(children), children[0], identifier(children[1])))
 
     def slice(self, children: Children) -> s.Slice:
-        parts: list[s.Expression | None] = [None]
-        for child in children:
-            if isinstance(child, s.Expression):
-                parts[-1] = child
-            else:
-                parts.append(None)
-        parts.extend([None] * (3 - len(parts)))
-        return s.Slice(span_of(children), parts[0], parts[1], parts[2])
+        start, stop, step = [*children[::2], None][:3]
+        return s.Slice(span_of(children), start, stop, step)
+
+    def bound(self, children: Children) -> s.Expression | None:
+        return children[0] if children else None
 
     def ellipsis(self, children: Children) -> s.EllipsisLiteral:
         return s.EllipsisLiteral(children[0].span)
