@@ -12,7 +12,7 @@ from generate import Case, cut_down, random_case, reference, report
 from graphc.graph_function import compile_graph
 from graphc.ir.types import F32, F64, DType
 
-COUNT = int(os.environ.get("GRAPHC_RANDOM_GRAPHS", "60"))
+COUNT = int(os.environ.get("GRAPHC_RANDOM_GRAPHS", "500"))
 START = int(os.environ.get("GRAPHC_RANDOM_START", "0"))
 TOLERANCE = {F64: 1e-9, F32: 2e-4}
 
