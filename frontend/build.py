@@ -255,7 +255,8 @@ class _Model:
         if section is not None:
             train_inputs = tuple(section.inputs.values())
             hypers = tuple(section.hypers.values())
-        leaves += [*train_inputs, *(v.leaf for v in params), *(v.leaf for v in states), *(h for h, _ in hypers), SEED, STEP]
+        leaves += [*train_inputs, *(v.leaf for v in params), *(v.leaf for v in states)]
+        leaves += [*(h for h, _ in hypers), SEED, STEP]
         probes = {f"probe/{name}": node for name, node in shared.probes.items()}
         entries = {"forward": entry("forward", leaves, {**outputs, **probes})}
         updater = Updater(shared, second.choices if second is not None else (), STEP)

@@ -91,9 +91,8 @@ TRAIN_CODES = (
     E(
         "GC0902",
         "a function or block that this version does not have",
-        "Convolutions, pooling, dropout and other random values, and cumsum are part of the language "
-        "but not built yet.",
-        HEAD + "    y = dropout(x, rate=0.5)\n",
+        "Convolutions, pooling and cumsum are part of the language but not built yet.",
+        HEAD + "    y = cumsum(x)\n",
         HEAD + "    y = relu(x)\n",
     ),
     E(

@@ -178,4 +178,3 @@ def _dropout_by(site: Site, x: Tensor, given: Operand) -> Value:
 def _dropped(site: Site, x: Tensor, rate: Node, kept: Node) -> Node:
     """0 in place of `kept` where a draw is below the rate."""
     return where(make("lt", _uniform(site, x.node.type), rate), 0.0, kept)
-

@@ -77,7 +77,7 @@ def _leaves(program: Program) -> Iterable[runtime.Leaf]:
         yield _leaf(leaf, init=runtime.Init("constant", {"value": float(value)}))
     every = (x for graph in program.entries.values() for x in graph.leaves)
     for leaf in dict.fromkeys(every):
-        if leaf.attr("role") in ("step", "gradient"):
+        if leaf.attr("role") in ("step", "seed", "gradient"):
             yield _leaf(leaf)
 
 
