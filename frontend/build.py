@@ -6,7 +6,6 @@ the parts that do not differ are the same nodes.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -19,6 +18,7 @@ from graphc.frontend.dimension import check_dim, check_precision, declared, dim_
 from graphc.frontend.invoke import call_block
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
 from graphc.frontend.optimizer import Updater
+from graphc.frontend.recursion import deep_recursion
 from graphc.frontend.resolve import Load, ModuleScope, Resolver
 from graphc.frontend.scope import Binding, DimBinding, Frame, Precision, Shared, Stop, nearest
 from graphc.frontend.sites import SEED
@@ -30,8 +30,6 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, leaf, postorder
 from graphc.program import Program, Training, entry, training_entries
 from graphc.source import Source, Span
-
-RECURSION = 50_000  # frames; `Shared.enter` stops long before
 
 
 def elaborate(
@@ -46,8 +44,6 @@ def elaborate(
 
     `load` reads a used file by its path, `dims` pins run-time dimensions, `model` picks one of several models.
     """
-    if sys.getrecursionlimit() < RECURSION:
-        sys.setrecursionlimit(RECURSION)
     resolver = Resolver(load, limits)
     module = resolver.main(source)
     if module is None:
@@ -57,7 +53,7 @@ def elaborate(
     shared.precision = precision_of(shared, module)
     shared.diagnostics.extend(resolver.diagnostics)
     program = None
-    with suppress(Stop):
+    with deep_recursion(), suppress(Stop):
         program = _elaborate(shared, module, dict(dims or {}), model)
     found = in_order(shared.diagnostics)[: limits.errors]
     return (None if has_errors(found) else program), found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,6 +82,17 @@ def test_too_large_files_are_refused_by_name(text: str, code: str) -> None:
     made, codes = compiled(text)
     assert made is None
     assert code in codes
+
+
+def test_threads_compile_at_once_and_the_recursion_limit_comes_back() -> None:
+    before = sys.getrecursionlimit()
+    text = DENSE + "    param l[20] = dense[O=3]\n    for one in l:\n        x = one(x)\n    y = x + relv(x)\n"
+    right = text.replace("relv", "relu")
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(compiled, [text, right] * 8))
+    assert [codes for _, codes in results] == [["GC0101"], []] * 8
+    assert len({str(made.entries["forward"]) for made, _ in results if made is not None}) == 1
+    assert sys.getrecursionlimit() == before
 
 
 def test_the_budget_can_be_set() -> None:
