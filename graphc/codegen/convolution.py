@@ -5,7 +5,7 @@ o * stride * channels on, and the weights are the other operand as they lie.  Al
 
 - conv: for every image and output row one contraction of [width] x [outputs] over (taps .., channels).
 - conv_data: the same on dy with weights turned round and transposed (a small copy); for strides above 1 one for each
-  phase (graphc.codegen.convolution_phases), so that no product with an inserted zero is computed.
+  run of pixels (graphc.codegen.convolution_runs), so that no product with an inserted zero is computed.
 - conv_weights: for every image and outer tap one contraction of [tap and channel] x [outputs] over the pixels, added up
   image by image.
 
@@ -15,12 +15,12 @@ Groups are a loop around; with one channel in each group the loops of graphc.cod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.codegen import loops
 from graphc.codegen.convolution_image import Image, bordered
-from graphc.codegen.convolution_phases import AxisPhases, Phase, axis_phases
+from graphc.codegen.convolution_runs import Axis, Run, cut, image_runs, window_runs
 from graphc.codegen.epilogue import epilogue
 from graphc.codegen.kernel import Affine, Buffer, Const, Contract, For, KAxis, Load, Stmt, Store, Temp, Var, affine
 from graphc.codegen.loop_code import workspace_elements
@@ -33,7 +33,7 @@ Body = tuple[tuple[Stmt, ...], list[Buffer]]
 
 def build(node: Node, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer], target: Target) -> Body:
     """(statements, scratch buffers) of a group around a conv, conv_data or conv_weights."""
-    kind = {"conv": _Forward, "conv_data": _Data, "conv_weights": _Weights}[node.op]
+    kind = _Weights if node.op == "conv_weights" else _Images
     return kind(node, outputs, inputs, target).build()
 
 
@@ -93,43 +93,37 @@ class _Convolution:
         return image
 
 
-class _Forward(_Convolution):
-    def build(self) -> Body:
-        image = self.bordered(self.first, self.low, self.high)
-        w, strides = self.second, self.second.strides()
-        outer = [Var(f"o{axis}", extent) for axis, extent in enumerate(self.node.shape[1:-2])]
-        row, column = Var("o", self.node.shape[-2]), Var("f", self.part(self.node.shape[-1]))
-        k = [
-            KAxis(_known(w.shape[axis]), image.strides[axis] * self.dilation[axis], strides[axis])
-            for axis in range(self.rank)
-        ]
-        k.append(KAxis(w.shape[-2], 1, strides[-2]))
-        first = [affine(var) * step for var, step in zip(outer, self.stride, strict=False)]
-        a_at = image.at(*first, 0, self.group(w.shape[-2]))
-        channel = self.group(column.extent) + affine(column)
-        index = (affine(self.n), *map(affine, outer), affine(row), channel)
-        stores = epilogue(self.node, self.outputs, self.inputs, index, self.temp)
-        a = image.buffer, a_at, image.strides[-2] * self.stride[-1]
-        contract = self.contract(a, (w, self.group(column.extent)), row, column, k, stores)
-        body = self.over_groups(_nest(outer, (contract,)))
-        return (*image.before, For(self.n, (*image.each, *body))), self.scratch
+class _Images(_Convolution):
+    """conv and conv_data: for every image and row of the result one contraction, whose rows are pixels."""
 
-
-class _Data(_Convolution):
     def build(self) -> Body:
-        w = self.second
-        rows = zip(self.node.shape[1:-1], w.shape[:-2], self.stride, self.low, self.high, self.dilation, strict=True)
-        self.axes: list[AxisPhases] = [axis_phases(n, _known(k), s, a, b, d) for n, k, s, a, b, d in rows]
-        self.image = self.bordered(self.first, tuple(x.low for x in self.axes), tuple(x.high for x in self.axes))
-        self.turned = Buffer("turned", w.dtype, (*w.shape[:-2], w.shape[-1], w.shape[-2]), "scratch")
-        self.scratch.append(self.turned)
-        body = self.over_groups(self.phases(0, [], []))
-        return (self.turn(), *self.image.before, For(self.n, (*self.image.each, *body))), self.scratch
+        forward, w = self.node.op == "conv", self.second
+        axes = self.axes(forward)
+        image = self.bordered(self.first, tuple(x.low for x in axes), tuple(x.high for x in axes))
+        turned = () if forward else (self.turn(),)
+        weights = _Weighting(w if forward else self.turned, forward, self.part(w.shape[-1]), w.shape[-2])
+        body = self.over_groups(self.rows(image, weights, axes, [], []))
+        return (*turned, *image.before, For(self.n, (*image.each, *body))), self.scratch
+
+    def axes(self, forward: bool) -> list[Axis]:
+        """The runs of the result's pixels along every axis; those of rows have as few taps as possible."""
+        make = window_runs if forward else image_runs
+        sizes = zip(self.node.shape[1:-1], self.weights_shape[:-2], strict=True)
+        attrs = zip(self.stride, self.low, self.high, self.dilation, strict=True)
+        axes = [make(n, _known(k), *given) for (n, k), given in zip(sizes, attrs, strict=True)]
+        outer = zip(axes[:-1], self.first.shape[1:], strict=False)
+        return [*(cut(axis, n) for axis, n in outer), axes[-1]]
+
+    @property
+    def weights_shape(self) -> tuple[Dim, ...]:
+        return self.second.shape
 
     def turn(self) -> Stmt:
         """Copies the weights with taps in the opposite order, outputs before channels."""
-        w, strides, turned = self.second, self.second.strides(), self.turned.strides()
-        source, target = Affine(), Affine()
+        w, strides = self.second, self.second.strides()
+        self.turned = Buffer("turned", w.dtype, (*w.shape[:-2], w.shape[-1], w.shape[-2]), "scratch")
+        self.scratch.append(self.turned)
+        source, target, turned = Affine(), Affine(), self.turned.strides()
         taps = [Var(f"k{axis}", extent) for axis, extent in enumerate(w.shape[:-2])]
         for axis, var in enumerate(taps):
             source = source + (affine(var) * -1 + (var.extent - 1)) * strides[axis]
@@ -140,42 +134,76 @@ class _Data(_Convolution):
         copy = Store(self.turned, target, Load(w.dtype, w, source))
         return _nest([*taps, output], (For(channel, (copy,), vector=True),))[0]
 
-    def phases(self, axis: int, chosen: list[Phase], outer: list[Var]) -> tuple[Stmt, ...]:
-        """The statements for all phases of the axes from `axis` on; the loop over a row's pixels is the innermost."""
+    def rows(
+        self, image: Image, weights: _Weighting, axes: list[Axis], chosen: list[Run], outer: list[Var]
+    ) -> tuple[Stmt, ...]:
+        """The statements for all runs of the axes that are not chosen yet; a row's pixels are the innermost."""
+        axis = len(chosen)
         found: list[Stmt] = []
-        for number, phase in enumerate(self.axes[axis].phases):
-            var = Var(f"j{axis}p{number}", phase.count)
+        for number, run in enumerate(axes[axis].runs):
+            var = Var(f"o{axis}r{number}", run.count)
             if axis == self.rank - 1:
-                found.append(self.row([*chosen, phase], outer, var))
+                found.append(self.row(image, weights, axes, [*chosen, run], [*outer, var]))
             else:
-                found.append(For(var, self.phases(axis + 1, [*chosen, phase], [*outer, var])))
+                found.append(For(var, self.rows(image, weights, axes, [*chosen, run], [*outer, var])))
         return tuple(found)
 
-    def row(self, phases: list[Phase], outer: list[Var], row: Var) -> Stmt:
-        """The pixels of one phase of one row."""
-        channels, outputs = self.second.shape[-2], self.part(self.second.shape[-1])
-        column, every = Var("c", channels), [*outer, row]
-        places = zip(every, phases, self.stride, strict=True)
-        spatial = [affine(var) * step + phase.first for var, phase, step in places]
-        index = (affine(self.n), *spatial, self.group(channels) + affine(column))
-        if not all(p.taps for p in phases):
+    def row(self, image: Image, weights: _Weighting, axes: list[Axis], runs: list[Run], pixel: list[Var]) -> Stmt:
+        """The pixels of one run of a row."""
+        column, row = Var("f", weights.columns), pixel[-1]
+        spatial = [affine(var) * run.step + run.first for var, run in zip(pixel, runs, strict=True)]
+        index = (affine(self.n), *spatial, self.group(weights.columns) + affine(column))
+        if not all(run.taps for run in runs):
             stores = epilogue(self.node, self.outputs, self.inputs, index, Const(self.node.dtype, 0.0))
             return For(row, (For(column, stores, vector=True),))
         stores = epilogue(self.node, self.outputs, self.inputs, index, self.temp)
-        image, turned = self.image, self.turned.strides()
-        start: list[Affine] = []
-        b_at = self.group(outputs) * turned[-2]
-        k: list[KAxis] = []
-        for axis, p in enumerate(phases):
-            last = p.taps - 1  # taps are walked backwards, as the windows they meet ascend then
-            moved = affine(every[axis]) if axis < self.rank - 1 else Affine()
-            start.append(moved + (p.window - p.window_step * last + self.axes[axis].low))
-            size = _known(self.second.shape[axis])
-            b_at = b_at + (size - 1 - p.tap - p.tap_step * last) * turned[axis]
-            k.append(KAxis(p.taps, image.strides[axis] * p.window_step, turned[axis] * p.tap_step))
-        k.append(KAxis(outputs, 1, turned[-2]))
-        a = image.buffer, image.at(*start, self.group(outputs)), image.strides[-2]
-        return self.contract(a, (self.turned, b_at), row, column, k, stores)
+        start = [
+            (affine(var) * run.source_step if var is not row else Affine()) + (run.source + axis.low)
+            for var, run, axis in zip(pixel, runs, axes, strict=True)
+        ]
+        k = [
+            KAxis(run.taps, stride * run.source_tap_step, b_stride * abs(run.tap_step))
+            for run, stride, b_stride in zip(runs, image.strides, weights.strides, strict=False)
+        ]
+        k.append(KAxis(weights.depth, 1, weights.strides[-2]))
+        a_at = image.at(*start, self.group(weights.depth))
+        b_at = weights.at(runs) + self.group(1) * weights.group_step
+        a = image.buffer, a_at, image.strides[-2] * runs[-1].source_step
+        return self.contract(a, (weights.buffer, b_at), row, column, k, stores)
+
+
+@dataclass(frozen=True)
+class _Weighting:
+    """The weights as the contraction reads them: [taps .., depth, columns], turned round for the gradient."""
+
+    buffer: Buffer
+    forward: bool
+    outputs: Dim  # of a group
+    channels: Dim  # of a group
+
+    @property
+    def strides(self) -> tuple[Dim, ...]:
+        return self.buffer.strides()
+
+    @property
+    def depth(self) -> Dim:
+        return self.channels if self.forward else self.outputs
+
+    @property
+    def columns(self) -> Dim:
+        return self.outputs if self.forward else self.channels
+
+    @property
+    def group_step(self) -> Dim:
+        """From the weights of one group to those of the next."""
+        return self.outputs if self.forward else self.outputs * self.strides[-2]
+
+    def at(self, runs: list[Run]) -> Affine:
+        """The first taps of runs."""
+        total = Affine()
+        for run, stride, size in zip(runs, self.strides, self.buffer.shape, strict=False):
+            total = total + (run.tap if self.forward else _known(size) - 1 - run.tap) * stride
+        return total
 
 
 class _Weights(_Convolution):

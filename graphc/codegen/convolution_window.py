@@ -1,8 +1,7 @@
 """Pooling, and convolution with one channel in each group: loops over pixels, vectors over channels, taps unrolled.
 
-A result that stands for windows reads the image at window * stride + tap * dilation.  A result that is an image reads
-all windows that an element lies in, phase by phase (graphc.codegen.convolution_phases).  Where there is only one
-channel, vectors run along the last spatial axis instead.
+Which elements a pixel of the result meets is said by graphc.codegen.convolution_runs.  Where there is only one channel,
+vectors run along the last spatial axis instead.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from itertools import product
 from graphc.codegen import loops
 from graphc.codegen.convolution import Body
 from graphc.codegen.convolution_image import Image, bordered
-from graphc.codegen.convolution_phases import AxisPhases, Phase, axis_phases
+from graphc.codegen.convolution_runs import Axis, Run, image_runs, window_runs
 from graphc.codegen.epilogue import epilogue
 from graphc.codegen.kernel import (
     Affine,
@@ -38,6 +37,7 @@ from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I32
 
 IMAGE_OPS = frozenset({"window_spread", "pool_spread", "conv_data"})
+GREATEST_OPS = frozenset({"max_pool", "argmax_pool"})
 LOWEST = float("-inf")
 
 
@@ -51,8 +51,7 @@ def is_depthwise(node: Node) -> bool:
 def build(node: Node, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> Body:
     """(statements, scratch buffers) of a group around a pooling op or a depthwise convolution."""
     nest = _Nest(node, outputs, inputs)
-    body = nest.weights() if node.op == "conv_weights" else nest.image() if node.op in IMAGE_OPS else nest.windows()
-    return body, nest.scratch
+    return (nest.weights() if node.op == "conv_weights" else nest.pixels()), nest.scratch
 
 
 @dataclass(frozen=True)
@@ -80,27 +79,59 @@ class _Nest:
         self.channel = Var("c", self.first.shape[-1])
         self.scratch: list[Buffer] = []
 
-    # ---- results that stand for windows ------------------------------------------------------------------------------
+    # ---- results for every pixel -------------------------------------------------------------------------------------
 
-    def windows(self) -> tuple[Stmt, ...]:
-        low, high = self.low, self.high
-        fill = LOWEST if self.node.op in ("max_pool", "argmax_pool") else 0.0
-        image = self.bordered(self.first, low, high, fill)
-        pixel = [Var(f"o{axis}", extent) for axis, extent in enumerate(self.node.shape[1:-1])]
-        taps = []
-        for number, index in enumerate(product(*map(range, self.size))):
-            rows = zip(pixel, self.stride, index, self.dilation, strict=True)
-            taps.append(_Tap(number, index, tuple(affine(o) * s + k * d for o, s, k, d in rows)))
-        at = (affine(self.n), *map(affine, pixel), affine(self.channel))
-        stores = epilogue(self.node, self.outputs, self.inputs, at, self._of_window(image, taps, at))
-        return (*image.before, For(self.n, (*image.each, *self.loops(pixel, stores))))
+    def pixels(self) -> tuple[Stmt, ...]:
+        """One loop nest for each combination of runs along the axes."""
+        make = image_runs if self.node.op in IMAGE_OPS else window_runs
+        attrs = zip(self.size, self.stride, self.low, self.high, self.dilation, strict=True)
+        axes = [make(n, *given) for n, given in zip(self.node.shape[1:-1], attrs, strict=True)]
+        low, high = tuple(x.low for x in axes), tuple(x.high for x in axes)
+        images = [self.bordered(self.first, low, high, LOWEST if self.node.op in GREATEST_OPS else 0.0)]
+        if self.node.op == "pool_spread":
+            assert self.second is not None
+            images.append(self.bordered(self.second, low, high, -1, "places"))
+        before = tuple(s for x in images for s in x.before)
+        each = tuple(s for x in images for s in x.each)
+        return (*before, For(self.n, (*each, *self._runs(images, axes, [], []))))
 
-    def _of_window(self, image: Image, taps: list[_Tap], at: tuple[Affine, ...]) -> Scalar:
-        """The value of one window from its elements."""
-        dtype = self.first.dtype
-        elements = [Load(dtype, image.buffer, image.at(*t.at, affine(self.channel))) for t in taps]
+    def _runs(self, images: list[Image], axes: list[Axis], chosen: list[Run], pixel: list[Var]) -> tuple[Stmt, ...]:
+        """The statements for all runs of the axes that are not chosen yet."""
+        axis = len(chosen)
+        found: list[Stmt] = []
+        for number, run in enumerate(axes[axis].runs):
+            runs, every = [*chosen, run], [*pixel, Var(f"o{axis}r{number}", run.count)]
+            if axis < self.rank - 1:
+                found.append(For(every[-1], self._runs(images, axes, runs, every)))
+                continue
+            spatial = (affine(j) * r.step + r.first for j, r in zip(every, runs, strict=True))
+            at = (affine(self.n), *spatial, affine(self.channel))
+            taps = list(self._taps(runs, every, axes))
+            stores = epilogue(self.node, self.outputs, self.inputs, at, self._value(images, taps, at))
+            found.append(self.row(every[-1], stores))
+        return tuple(found)
+
+    def _taps(self, runs: list[Run], pixel: list[Var], axes: list[Axis]) -> Iterator[_Tap]:
+        """The taps that meet a pixel of the result, in the order of the weights."""
+        orders = [range(r.taps) if r.tap_step > 0 else range(r.taps - 1, -1, -1) for r in runs]
+        for turns in product(*orders):
+            index = tuple(r.tap + r.tap_step * t for r, t in zip(runs, turns, strict=True))
+            number = 0
+            for k, size in zip(index, self.size, strict=True):
+                number = number * size + k
+            rows = zip(pixel, runs, turns, axes, strict=True)
+            at = (affine(j) * r.source_step + (r.source + r.source_tap_step * t + x.low) for j, r, t, x in rows)
+            yield _Tap(number, index, tuple(at))
+
+    def _value(self, images: list[Image], taps: list[_Tap], at: tuple[Affine, ...]) -> Scalar:
+        """The value of one pixel from the elements that its taps meet."""
+        dtype, channel = self.first.dtype, affine(self.channel)
+        zero = Const(dtype, 0.0)
+        elements = [Load(dtype, images[0].buffer, images[0].at(*t.at, channel)) for t in taps]
+        if not taps:
+            return zero
         match self.node.op:
-            case "window_sum":
+            case "window_sum" | "window_spread":
                 return _folded("add", elements)
             case "max_pool":
                 return _folded("max", elements)
@@ -109,10 +140,14 @@ class _Nest:
             case "pool_pick":
                 assert self.second is not None
                 place = Load(I32, self.second, linear(self.second, at))
-                value: Scalar = Const(dtype, 0.0)
+                value: Scalar = zero
                 for tap, element in zip(taps, elements, strict=True):
                     value = Select(dtype, _is(place, tap.number), element, value)
                 return value
+            case "pool_spread":
+                places = [Load(I32, images[1].buffer, images[1].at(*t.at, channel)) for t in taps]
+                rows = zip(taps, places, elements, strict=True)
+                return _folded("add", [Select(dtype, _is(place, t.number), x, zero) for t, place, x in rows])
         return self._weighted(taps, elements)
 
     def _weighted(self, taps: list[_Tap], elements: list[Load]) -> Scalar:
@@ -124,66 +159,18 @@ class _Nest:
             weight = Load(element.dtype, self.second, place)
             args = (element, weight) if total is None else (element, weight, total)
             total = Call(element.dtype, "mul" if total is None else "fma", args)
-        assert total is not None, "a window has a tap"
+        assert total is not None, "an element meets a tap"
         return total
 
-    # ---- results that are images -------------------------------------------------------------------------------------
+    def row(self, pixel: Var, stores: tuple[Stmt, ...]) -> Stmt:
+        """The loops over a row's pixels and their channels, one of them by vector.
 
-    def image(self) -> tuple[Stmt, ...]:
-        rows = zip(self.node.shape[1:-1], self.size, self.stride, self.low, self.high, self.dilation, strict=True)
-        axes = [axis_phases(*row) for row in rows]
-        low, high = tuple(x.low for x in axes), tuple(x.high for x in axes)
-        cotangent = self.bordered(self.first, low, high, 0.0)
-        images = [cotangent]
-        if self.node.op == "pool_spread":
-            assert self.second is not None
-            images.append(self.bordered(self.second, low, high, -1, "places"))
-        before = tuple(s for x in images for s in x.before)
-        each = tuple(s for x in images for s in x.each)
-        return (*before, For(self.n, (*each, *self._phases(images, axes, [], []))))
-
-    def _phases(
-        self, images: list[Image], axes: list[AxisPhases], chosen: list[Phase], pixel: list[Var]
-    ) -> tuple[Stmt, ...]:
-        """The statements for all phases of the axes that are not chosen yet."""
-        axis = len(chosen)
-        found: list[Stmt] = []
-        for number, phase in enumerate(axes[axis].phases):
-            phases, every = [*chosen, phase], [*pixel, Var(f"j{axis}p{number}", phase.count)]
-            if axis < self.rank - 1:
-                found.append(For(every[-1], self._phases(images, axes, phases, every)))
-                continue
-            places = zip(every, self.stride, phases, strict=True)
-            at = (affine(self.n), *(affine(j) * s + p.first for j, s, p in places), affine(self.channel))
-            taps = list(self._taps_of(phases, every, axes))
-            stores = epilogue(self.node, self.outputs, self.inputs, at, self._of_element(images, taps))
-            found += self.loops(every[-1:], stores)
-        return tuple(found)
-
-    def _taps_of(self, phases: list[Phase], pixel: list[Var], axes: list[AxisPhases]) -> Iterator[_Tap]:
-        """The taps that meet the elements of a phase, and the windows (of the bordered cotangent) they are taps of."""
-        for turns in product(*(range(p.taps) for p in phases)):
-            index = tuple(p.tap + p.tap_step * t for p, t in zip(phases, turns, strict=True))
-            number = 0
-            for k, size in zip(index, self.size, strict=True):
-                number = number * size + k
-            rows = zip(pixel, phases, turns, axes, strict=True)
-            yield _Tap(number, index, tuple(affine(j) + (p.window - p.window_step * t + x.low) for j, p, t, x in rows))
-
-    def _of_element(self, images: list[Image], taps: list[_Tap]) -> Scalar:
-        """The value of one element from the windows it lies in."""
-        dtype, channel = self.first.dtype, affine(self.channel)
-        if not taps:
-            return Const(dtype, 0.0)
-        elements = [Load(dtype, images[0].buffer, images[0].at(*t.at, channel)) for t in taps]
-        if self.node.op == "conv_data":
-            return self._weighted(taps, elements)
-        if self.node.op == "window_spread":
-            return _folded("add", elements)
-        places = [Load(I32, images[1].buffer, images[1].at(*t.at, channel)) for t in taps]
-        zero = Const(dtype, 0.0)
-        rows = zip(taps, places, elements, strict=True)
-        return _folded("add", [Select(dtype, _is(place, tap.number), x, zero) for tap, place, x in rows])
+        Weights are loaded once for a row, so that the loop over channels is outside of that over pixels then.
+        """
+        along = self.is_along_row
+        if self.node.op.startswith("conv") or along:
+            return For(self.channel, (For(pixel, stores, vector=along),), vector=not along)
+        return For(pixel, (For(self.channel, stores, vector=True),))
 
     # ---- the weights of a depthwise convolution ----------------------------------------------------------------------
 
@@ -197,20 +184,19 @@ class _Nest:
             self.scratch.append(total)
         fill = Var("z", product_of(node.shape))
         clear = For(fill, (Store(total, affine(fill), Const(node.dtype, 0.0)),), vector=True)
-        taps = [Var(f"k{axis}", extent) for axis, extent in enumerate(self.size)]
         pixel = [Var(f"o{axis}", extent) for axis, extent in enumerate(dy.shape[1:-1])]
-        rows = zip(pixel, self.stride, taps, self.dilation, strict=True)
-        x = image.at(*(affine(o) * s + affine(k) * d for o, s, k, d in rows), affine(self.channel))
-        y = linear(dy, (affine(self.n), *map(affine, pixel), affine(self.channel)))
-        value = Call(node.dtype, "mul", (Load(node.dtype, image.buffer, x), Load(node.dtype, dy, y)))
+        y = Load(node.dtype, dy, linear(dy, (affine(self.n), *map(affine, pixel), affine(self.channel))))
+        places: list[Affine] = []
+        values: list[Scalar] = []
+        for index in product(*map(range, self.size)):
+            rows = zip(pixel, self.stride, index, self.dilation, strict=True)
+            x = image.at(*(affine(o) * s + k * d for o, s, k, d in rows), affine(self.channel))
+            values.append(Call(node.dtype, "mul", (Load(node.dtype, image.buffer, x), y)))
+            places.append(affine(self.channel) + sum(k * s for k, s in zip(index, total.strides(), strict=False)))
         along = self.is_along_row
-        sums, result = _sum_over(pixel, value, along)
-        place = affine(self.channel)
-        for k, stride in zip(taps, total.strides(), strict=False):
-            place = place + affine(k) * stride
-        body: Stmt = For(self.channel, (sums, Store(total, place, result, add=True)), vector=not along)
-        for k in reversed(taps):
-            body = For(k, (body,))
+        sums, results = _sums_over(pixel, values, along)
+        stores = [Store(total, at, result, add=True) for at, result in zip(places, results, strict=True)]
+        body = For(self.channel, (sums, *stores), vector=not along)
         after: tuple[Stmt, ...] = ()
         rest = {x: buffer for x, buffer in self.outputs.items() if x is not node}
         if rest:
@@ -224,14 +210,6 @@ class _Nest:
     def is_along_row(self) -> bool:
         """Whether vectors run along the last spatial axis, because there is one channel alone."""
         return self.channel.extent == 1
-
-    def loops(self, pixel: list[Var], stores: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-        """Loops over pixels and channels, one of them by vector."""
-        along = self.is_along_row
-        body: Stmt = For(self.channel, stores, vector=not along)
-        for axis, var in reversed(list(enumerate(pixel))):
-            body = For(var, (body,), vector=along and axis == len(pixel) - 1)
-        return (body,)
 
     def bordered(
         self, x: Buffer, low: tuple[int, ...], high: tuple[int, ...], value: float, name: str = "image"
@@ -264,16 +242,16 @@ def _is(place: Scalar, number: int) -> Scalar:
     return Call(BOOL, "eq", (place, Const(I32, number)))
 
 
-def _sum_over(variables: list[Var], value: Scalar, vector: bool) -> tuple[For, Temp]:
-    """(loops, the sum of the value over them); the innermost loop by vector if asked."""
+def _sums_over(variables: list[Var], values: list[Scalar], vector: bool) -> tuple[For, list[Scalar]]:
+    """(loops, the sums of the values over them); the innermost loop by vector if asked."""
     loop: For | None = None
     for depth, var in enumerate(reversed(variables)):
-        temp = Temp(value.dtype, f"sum{depth}")
-        fold = Fold(temp, "add", 0.0, value)
-        loop = For(var, () if loop is None else (loop,), vector=vector and depth == 0, folds=(fold,))
-        value = temp
-    assert loop is not None and isinstance(value, Temp)
-    return loop, value
+        temps = [Temp(value.dtype, f"sum{number}.{depth}") for number, value in enumerate(values)]
+        folds = tuple(Fold(temp, "add", 0.0, value) for temp, value in zip(temps, values, strict=True))
+        loop = For(var, () if loop is None else (loop,), vector=vector and depth == 0, folds=folds)
+        values = list(temps)
+    assert loop is not None, "an image has a spatial axis"
+    return loop, values
 
 
 __all__ = ["build", "is_depthwise"]
