@@ -281,4 +281,3 @@ MOVEMENT_RULES: tuple[Rule, ...] = (
     slice_broadcast, slice_concat, pad_nothing, concat_one, concat_concat, reverse_nothing, reverse_reverse,
     hoist_broadcast,
 )  # fmt: skip
-

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.ssa import Index, Value, const, known
 
-COLD = "!0"    # the module's branch weights of a condition that is almost never true
+COLD = "!0"  # the module's branch weights of a condition that is almost never true
 
 
 @dataclass
@@ -69,8 +69,9 @@ class Blocks:
         return self.assign(values[0][0].type, f"phi {values[0][0].type} {arms}")
 
     @contextmanager
-    def loop(self, start: Index, stop: Index, step: int = 1, carried: Sequence[Value] = (),
-             may_be_empty: bool = False) -> Iterator[Loop]:
+    def loop(
+        self, start: Index, stop: Index, step: int = 1, carried: Sequence[Value] = (), may_be_empty: bool = False
+    ) -> Iterator[Loop]:
         """Counts an i64 from `start` by `step` (> 0) while it is below `stop`; the test stands at the end.
 
         The body runs at least once, unless `may_be_empty` asks for a guard; `results` are then the values of `carried`
@@ -78,8 +79,11 @@ class Blocks:
         """
         first, last = _i64(start), _i64(stop)
         low, high = known(first), known(last)
-        before, done, guarded = self.block, self.fresh("done"), may_be_empty and (
-            low is None or high is None or low >= high)
+        before, done, guarded = (
+            self.block,
+            self.fresh("done"),
+            may_be_empty and (low is None or high is None or low >= high),
+        )
         if guarded:
             enter = self.fresh("enter")
             self.branch(self.assign("i1", f"icmp slt i64 {first.text}, {last.text}"), enter, done)
@@ -96,13 +100,17 @@ class Blocks:
         self.branch(self.assign("i1", f"icmp slt i64 {following.text}, {last.text}"), head, done)
         self.lines[mark:mark] = [
             f"  {phi.text} = phi {phi.type} [ {initial.text}, %{entered} ], [ {later.text}, %{latch} ]"
-            for phi, initial, later in zip([loop.index, *loop.values], [first, *carried], [following, *loop.next],
-                                           strict=True)]
+            for phi, initial, later in zip(
+                [loop.index, *loop.values], [first, *carried], [following, *loop.next], strict=True
+            )
+        ]
         self.begin(done)
         loop.results = list(loop.next)
         if guarded:
-            loop.results = [self.merge([(initial, before), (later, latch)])
-                            for initial, later in zip(carried, loop.next, strict=True)]
+            loop.results = [
+                self.merge([(initial, before), (later, latch)])
+                for initial, later in zip(carried, loop.next, strict=True)
+            ]
 
     @contextmanager
     def when(self, condition: Value, values: Sequence[Value] = (), cold: bool = False) -> Iterator[Branch]:
@@ -119,11 +127,13 @@ class Blocks:
         last = self.block
         self.jump(done)
         self.begin(done)
-        part.results = [self.merge([(initial, before), (changed, last)])
-                        for initial, changed in zip(values, part.next, strict=True)]
+        part.results = [
+            self.merge([(initial, before), (changed, last)]) for initial, changed in zip(values, part.next, strict=True)
+        ]
 
-    def switch(self, value: Value, cases: Mapping[int, Callable[[], None]],
-               default: Callable[[], None] | None = None) -> None:
+    def switch(
+        self, value: Value, cases: Mapping[int, Callable[[], None]], default: Callable[[], None] | None = None
+    ) -> None:
         """Runs the thunk of the case that `value` (an integer) equals, or `default`, or nothing."""
         done = self.fresh("done")
         labels = {number: self.fresh("case") for number in cases}

@@ -85,13 +85,13 @@ class _Block:
     """Part of the work: a group of panels of one kind by some indices of the outermost k. B is read from `b` on."""
 
     panel: Panel
-    first: Index       # column
-    count: Index       # panels
-    k: Index           # first index of the outermost k
-    depth: Index       # how many indices
+    first: Index  # column
+    count: Index  # panels
+    k: Index  # first index of the outermost k
+    depth: Index  # how many indices
     b: Value
-    panel_stride: Index          # elements from one panel to the next
-    strides: tuple[Value, ...]   # of k in B, where the kernel does not know them
+    panel_stride: Index  # elements from one panel to the next
+    strides: tuple[Value, ...]  # of k in B, where the kernel does not know them
 
 
 class _Driver:
@@ -106,9 +106,9 @@ class _Driver:
         self.m, self.n = amount(f, self.contraction.m), amount(f, self.contraction.n)
         self.tiles = f.sdiv(f.add(self.m, decided.height - 1), decided.height)
         divisor = self._maximum(self.tiles, 1)
-        self.low = f.sdiv(self.m, divisor)      # the height of a row tile, of the first `extra` ones is one more
+        self.low = f.sdiv(self.m, divisor)  # the height of a row tile, of the first `extra` ones is one more
         self.extra = f.sub(self.m, f.mul(self.low, divisor))
-        self.packed = self._at(f[".workspace"], decided.partial_elements)    # panels, behind the sums
+        self.packed = self._at(f[".workspace"], decided.partial_elements)  # panels, behind the sums
         self.kernels: dict[tuple[int, Panel], str] = {}
 
     def columns(self) -> None:
@@ -174,15 +174,26 @@ class _Driver:
         name = emit_packing(self.plan, self.module, panel)
         columns = f.sub(self.n, block.first) if panel.valid is not None else panel.vectors * self.plan.lanes
         cut = [self._i64(block.depth)] if self.plan.k_block else []
-        self._each(0, block.count, lambda i: f.call(
-            name, "void", self._at(block.b, f.mul(i, block.panel_stride)), self._at(self.packed, f.mul(i, stride)),
-            self._i64(columns), *cut, *self._params()))
+        self._each(
+            0,
+            block.count,
+            lambda i: f.call(
+                name,
+                "void",
+                self._at(block.b, f.mul(i, block.panel_stride)),
+                self._at(self.packed, f.mul(i, stride)),
+                self._i64(columns),
+                *cut,
+                *self._params(),
+            ),
+        )
 
     def row_blocks(self, block: _Block, low: Index, high: Index, done: Index | None = None) -> None:
         """The row tiles from `low` to `high`, cut so that their part of A stays in the cache for all panels.
 
         Those before `done` are left out.
         """
+
         def rows(start: Index, stop: Index) -> None:
             self._each(0, block.count, lambda i: self._each(start, stop, lambda tile: self.tile(block, i, tile, low)))
 
@@ -205,11 +216,19 @@ class _Driver:
         """One register tile: the row tile `tile` by panel `i` of the block."""
         f, contraction, panel = self.f, self.contraction, block.panel
         row = f.add(f.mul(tile, self.low), 0 if self.extra == 0 else self._minimum(tile, self.extra))
-        a = self._at(self._at(f[".a"], f.mul(row, amount(f, contraction.a_row_stride))),
-                     f.mul(block.k, amount(f, contraction.k[0].a_stride)))
+        a = self._at(
+            self._at(f[".a"], f.mul(row, amount(f, contraction.a_row_stride))),
+            f.mul(block.k, amount(f, contraction.k[0].a_stride)),
+        )
         column = f.add(block.first, f.mul(i, panel.vectors * self.plan.lanes))
-        arguments = [a, self._at(block.b, f.mul(i, block.panel_stride)), self._i64(row), self._i64(column),
-                     *block.strides, *to]
+        arguments = [
+            a,
+            self._at(block.b, f.mul(i, block.panel_stride)),
+            self._i64(row),
+            self._i64(column),
+            *block.strides,
+            *to,
+        ]
         if self.plan.k_block:
             arguments += [self._i64(block.depth), *self._partial(block, i, f.sub(tile, low))]
 
@@ -233,8 +252,11 @@ class _Driver:
         size = self.plan.height * self.plan.width
         place = f.add(f.mul(tile, self.plan.group * size), f.mul(i, size))
         end, all_k = f.add(block.k, block.depth), amount(f, contraction.k[0].extent)
-        return [self._at(f[".workspace"], place), f.icmp("sgt", self._i64(block.k), 0),
-                f.icmp("slt", self._i64(end), all_k)]
+        return [
+            self._at(f[".workspace"], place),
+            f.icmp("sgt", self._i64(block.k), 0),
+            f.icmp("slt", self._i64(end), all_k),
+        ]
 
     def _kernel(self, height: int, panel: Panel) -> str:
         key = height, panel

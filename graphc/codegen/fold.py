@@ -29,10 +29,20 @@ def _quotient(a: int, b: int) -> int:
 
 
 _DIVISIONS = ("udiv", "sdiv", "urem", "srem")
-_UNSIGNED = ("udiv", "urem", "lshr")     # their result depends on the width for negative numbers
+_UNSIGNED = ("udiv", "urem", "lshr")  # their result depends on the width for negative numbers
 
 _RULES: dict[str, Callable[[int, int], int]] = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "and": operator.and_, "or": operator.or_,
-    "xor": operator.xor, "shl": operator.lshift, "ashr": operator.rshift, "lshr": operator.rshift,
-    "udiv": operator.floordiv, "urem": operator.mod, "sdiv": _quotient, "srem": lambda a, b: a - _quotient(a, b) * b,
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+    "shl": operator.lshift,
+    "ashr": operator.rshift,
+    "lshr": operator.rshift,
+    "udiv": operator.floordiv,
+    "urem": operator.mod,
+    "sdiv": _quotient,
+    "srem": lambda a, b: a - _quotient(a, b) * b,
 }

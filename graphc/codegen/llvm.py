@@ -34,16 +34,45 @@ from graphc.codegen.ssa import (
 )
 from graphc.codegen.target import Target
 
-__all__ = ["Function", "Index", "Module", "Operand", "Value", "assembly", "compile_object", "const", "const_vector",
-           "element", "is_float", "known", "lanes", "like", "mangle", "poison", "size", "vector", "verify"]
+__all__ = [
+    "Function",
+    "Index",
+    "Module",
+    "Operand",
+    "Value",
+    "assembly",
+    "compile_object",
+    "const",
+    "const_vector",
+    "element",
+    "is_float",
+    "known",
+    "lanes",
+    "like",
+    "mangle",
+    "poison",
+    "size",
+    "vector",
+    "verify",
+]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 # Types an intrinsic's name is mangled with: "r" the result, 0, 1, .. its arguments. The others: the result alone.
 _OVERLOADS: dict[str, tuple[str | int, ...]] = {
-    "ldexp": ("r", 1), "fptosi.sat": ("r", 0), "fptoui.sat": ("r", 0), "is.fpclass": (0,), "prefetch": (0,),
-    "masked.load": ("r", 0), "masked.store": (0, 1), "masked.gather": ("r", 0), "masked.scatter": (0, 1),
-    "memcpy": (0, 1, 2), "memset": (0, 2), "vector.reduce.fadd": (1,), "vector.reduce.fmul": (1,),
+    "ldexp": ("r", 1),
+    "fptosi.sat": ("r", 0),
+    "fptoui.sat": ("r", 0),
+    "is.fpclass": (0,),
+    "prefetch": (0,),
+    "masked.load": ("r", 0),
+    "masked.store": (0, 1),
+    "masked.gather": ("r", 0),
+    "masked.scatter": (0, 1),
+    "memcpy": (0, 1, 2),
+    "memset": (0, 2),
+    "vector.reduce.fadd": (1,),
+    "vector.reduce.fmul": (1,),
 } | {f"vector.reduce.{kind}": (0,) for kind in ("add", "mul", "and", "or", "xor", "smin", "smax", "umin", "umax")}
 
 
@@ -81,8 +110,8 @@ class Module:
         self.target = target
         self._declarations: dict[str, str] = {}
         self._globals: dict[tuple[bytes, int], Value] = {}
-        self._functions: dict[str, str] = {}      # name -> text
-        self._shared: dict[str, str] = {}         # text without its name -> name
+        self._functions: dict[str, str] = {}  # name -> text
+        self._shared: dict[str, str] = {}  # text without its name -> name
 
     def add(self, function: Function) -> str:
         """Takes a finished function; returns its name, or that of an equal internal one that is already here."""
@@ -113,13 +142,22 @@ class Module:
 
     def text(self) -> str:
         width = self.target.vector_bytes * 8
-        data = [f"{value.text} = private unnamed_addr constant [{len(raw)} x i8] c\"{_escape(raw)}\", align {align}"
-                for (raw, align), value in self._globals.items()]
+        data = [
+            f'{value.text} = private unnamed_addr constant [{len(raw)} x i8] c"{_escape(raw)}", align {align}'
+            for (raw, align), value in self._globals.items()
+        ]
         bodies = [text.replace("@\0(", f"@{name}(", 1) for name, text in self._functions.items()]
-        return "\n".join([
-            f'target triple = "{self.target.triple}"', *data, *self._declarations.values(), *bodies,
-            f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}" }}',
-            '!0 = !{!"branch_weights", i32 1, i32 1000000}', ""])
+        return "\n".join(
+            [
+                f'target triple = "{self.target.triple}"',
+                *data,
+                *self._declarations.values(),
+                *bodies,
+                f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" "min-legal-vector-width"="{width}" }}',
+                '!0 = !{!"branch_weights", i32 1, i32 1000000}',
+                "",
+            ]
+        )
 
 
 class Function(Blocks):
@@ -129,8 +167,16 @@ class Function(Blocks):
     equal one and is invisible outside the object; the others keep their name.
     """
 
-    def __init__(self, module: Module, name: str, params: Sequence[tuple[str, str]] = (), returns: str = "void",
-                 internal: bool = True, noinline: bool = True, noalias: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        module: Module,
+        name: str,
+        params: Sequence[tuple[str, str]] = (),
+        returns: str = "void",
+        internal: bool = True,
+        noinline: bool = True,
+        noalias: Collection[str] = (),
+    ) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a function")
         super().__init__()
@@ -144,8 +190,10 @@ class Function(Blocks):
 
     def text(self) -> str:
         """The definition; a NUL stands for the name, which the module chooses."""
-        params = ", ".join(f"{value.type}{' noalias' if name in self._noalias else ''} {value.text}"
-                           for name, value in self.params.items())
+        params = ", ".join(
+            f"{value.type}{' noalias' if name in self._noalias else ''} {value.text}"
+            for name, value in self.params.items()
+        )
         head = f"define {'internal ' if self.internal else ''}{self.returns} @\0({params})"
         return "\n".join([f"{head} {'noinline ' if self.noinline else ''}#0 {{", "entry:", *self.lines, "}"])
 
@@ -156,8 +204,12 @@ class Function(Blocks):
         return const(type, number)
 
     add, sub, mul = _IntegerMethod("add"), _IntegerMethod("sub"), _IntegerMethod("mul")
-    udiv, sdiv, srem, urem = (_IntegerMethod("udiv"), _IntegerMethod("sdiv"), _IntegerMethod("srem"),
-                              _IntegerMethod("urem"))
+    udiv, sdiv, srem, urem = (
+        _IntegerMethod("udiv"),
+        _IntegerMethod("sdiv"),
+        _IntegerMethod("srem"),
+        _IntegerMethod("urem"),
+    )
     and_, or_, xor = _IntegerMethod("and"), _IntegerMethod("or"), _IntegerMethod("xor")
     shl, ashr, lshr = _IntegerMethod("shl"), _IntegerMethod("ashr"), _IntegerMethod("lshr")
 
@@ -207,7 +259,7 @@ class Function(Blocks):
         return self._extreme("ogt", a, b)
 
     def _extreme(self, predicate: str, a: Operand, b: Operand) -> Value:
-        x, y = self._pair(a, b)     # one instruction gives the second operand if either is NaN: the first is left
+        x, y = self._pair(a, b)  # one instruction gives the second operand if either is NaN: the first is left
         return self.select(self.fcmp("uno", x, x), x, self.select(self.fcmp(predicate, x, y), x, y))
 
     def operand(self, value: Operand, type: str) -> Value:
@@ -241,8 +293,12 @@ class Function(Blocks):
         return self.assign(x.type, f"select {condition}, {x}, {y}")
 
     sext, zext, trunc = _CastMethod("sext"), _CastMethod("zext"), _CastMethod("trunc")
-    sitofp, uitofp, fptosi, fptoui = (_CastMethod("sitofp"), _CastMethod("uitofp"), _CastMethod("fptosi"),
-                                      _CastMethod("fptoui"))
+    sitofp, uitofp, fptosi, fptoui = (
+        _CastMethod("sitofp"),
+        _CastMethod("uitofp"),
+        _CastMethod("fptosi"),
+        _CastMethod("fptoui"),
+    )
     fpext, fptrunc = _CastMethod("fpext"), _CastMethod("fptrunc")
     ptrtoint, inttoptr = _CastMethod("ptrtoint"), _CastMethod("inttoptr")
 
@@ -329,8 +385,9 @@ class Function(Blocks):
     def store(self, value: Value, pointer: Value, align: int | None = None) -> None:
         self.emit(f"store {value}, {pointer}, align {align or size(element(value.type))}")
 
-    def masked_load(self, pointer: Value, type: str, mask: Value, align: int | None = None,
-                    otherwise: float = 0) -> Value:
+    def masked_load(
+        self, pointer: Value, type: str, mask: Value, align: int | None = None, otherwise: float = 0
+    ) -> Value:
         """The lanes of the mask; the others are `otherwise` and their memory is not touched."""
         at = _Aligned(pointer.text, pointer.type, align or size(element(type)))
         return self.intrinsic("llvm.masked.load", type, at, mask, const(type, otherwise))

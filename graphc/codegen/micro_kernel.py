@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from graphc.codegen.llvm import Function, Index, Module, Value, const, known, vector
 from graphc.codegen.tiling import Extent, Panel, Plan, Source, Tile
 
-_ROW_GROUP = 3     # rows reached from one pointer when their distance is a register: p, p + d, p + 2d
+_ROW_GROUP = 3  # rows reached from one pointer when their distance is a register: p, p + d, p + 2d
 
 
 def amount(f: Function, extent: Extent) -> Index:
@@ -76,8 +76,10 @@ class _Body:
         self.group = height if known(self.row_stride) is not None else _ROW_GROUP
         padded = panel.source is Source.PACKED or self.contraction.panel_stride is not None
         self.mask = None if padded else self.last_mask()
-        self.strides = [[amount(f, axis.a_stride)] * len(self.row_pointers()) + self._b_strides(level)
-                        for level, axis in enumerate(self.contraction.k)]
+        self.strides = [
+            [amount(f, axis.a_stride)] * len(self.row_pointers()) + self._b_strides(level)
+            for level, axis in enumerate(self.contraction.k)
+        ]
         self.near = [f.mul(self.row_stride, i) for i in range(min(self.group, height))]
 
     def zeros(self) -> list[Value]:
@@ -94,7 +96,7 @@ class _Body:
         rows = [f.add(f[".row"], i) for i in range(self.height)]
         starts = [f.add(f[".column"], v * plan.lanes) for v in range(vectors)]
         columns = list(zip(starts, [*[None] * (vectors - 1), self.last_mask()], strict=True))
-        nested = [accumulators[i * vectors:(i + 1) * vectors] for i in range(self.height)]
+        nested = [accumulators[i * vectors : (i + 1) * vectors] for i in range(self.height)]
         params = {name: f[name] for _, name in self.contraction.params}
         self.contraction.epilogue(f, params, Tile(rows, columns, nested))
 
@@ -111,8 +113,9 @@ class _Body:
     def row_pointers(self) -> list[Value]:
         """One pointer for each group of rows of A."""
         f = self.f
-        return [f.offset(f[".a"], self.scalar, f.mul(self.row_stride, first))
-                for first in range(0, self.height, self.group)]
+        return [
+            f.offset(f[".a"], self.scalar, f.mul(self.row_stride, first)) for first in range(0, self.height, self.group)
+        ]
 
     def b_pointers(self) -> list[Value]:
         """Where B is read, and where it is packed to, if it is."""
@@ -122,8 +125,12 @@ class _Body:
         """How far the pointers of B move along an axis of k."""
         f, packed = self.f, packed_strides(self.f, self.plan)[level]
         in_place = amount(f, self.contraction.k[level].b_stride)
-        return {Source.IN_PLACE: [in_place], Source.PACKED: [packed], Source.PACKING: [in_place, packed],
-                Source.EITHER: [f.params.get(f".stride{level}", packed)]}[self.panel.source]
+        return {
+            Source.IN_PLACE: [in_place],
+            Source.PACKED: [packed],
+            Source.PACKING: [in_place, packed],
+            Source.EITHER: [f.params.get(f".stride{level}", packed)],
+        }[self.panel.source]
 
     def reduce(self, level: int, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:
         """Adds the products of the axes from `level` on, starting at the pointers a and b."""
@@ -173,9 +180,11 @@ class _Body:
         return self.f.load(at, self.vector)
 
     def _advance(self, level: int, a: list[Value], b: list[Value]) -> tuple[list[Value], list[Value]]:
-        moved = [self.f.offset(pointer, self.scalar, stride)
-                 for pointer, stride in zip([*a, *b], self.strides[level], strict=True)]
-        return moved[:len(a)], moved[len(a):]
+        moved = [
+            self.f.offset(pointer, self.scalar, stride)
+            for pointer, stride in zip([*a, *b], self.strides[level], strict=True)
+        ]
+        return moved[: len(a)], moved[len(a) :]
 
     def _parts(self, values: list[Value]) -> tuple[list[Value], list[Value], list[Value]]:
         """Accumulators, pointers into A, pointers of B."""

@@ -13,7 +13,7 @@ from graphc.codegen.llvm import Function, Index, Module, Value, known, vector
 from graphc.codegen.micro_kernel import amount, count_of, packed_strides
 from graphc.codegen.tiling import Panel, Plan
 
-_AHEAD = 32    # rows of B asked for in advance when they are copied
+_AHEAD = 32  # rows of B asked for in advance when they are copied
 
 
 def emit_packing(plan: Plan, module: Module, panel: Panel) -> str:
@@ -21,9 +21,17 @@ def emit_packing(plan: Plan, module: Module, panel: Panel) -> str:
 
     `columns` are those of the panel, of which a full one has `plan.width`.
     """
-    f = Function(module, f"{plan.contraction.name}.pack{panel.vectors}",
-                 [("ptr", ".b"), ("ptr", ".panel"), ("i64", ".columns"), *([("i64", ".count")] if plan.k_block else []),
-                  *plan.contraction.params])
+    f = Function(
+        module,
+        f"{plan.contraction.name}.pack{panel.vectors}",
+        [
+            ("ptr", ".b"),
+            ("ptr", ".panel"),
+            ("i64", ".columns"),
+            *([("i64", ".count")] if plan.k_block else []),
+            *plan.contraction.params,
+        ],
+    )
     packing = _Packing(f, plan, panel)
     if plan.contraction.b_column_stride == 1:
         packing.over_axes(0, f[".b"], f[".panel"], packing.copy_rows)

@@ -42,7 +42,8 @@ class Target:
 
         _initialize()
         return binding.Target.from_triple(self.triple).create_target_machine(
-            cpu=self.cpu, features=self.features, opt=opt, reloc="pic", codemodel="small", jit=jit)
+            cpu=self.cpu, features=self.features, opt=opt, reloc="pic", codemodel="small", jit=jit
+        )
 
 
 @cache
@@ -74,12 +75,15 @@ def host() -> Target:
 
 
 _LINUX = "x86_64-unknown-linux-gnu"
-NAMED = {target.name: target for target in (
-    Target("x86-64-v3", _LINUX, "x86-64-v3", "", 32, 16, masked=True),
-    Target("x86-64-v4", _LINUX, "x86-64-v4", "", 64, 32, masked=True),
-    Target("aarch64", "aarch64-unknown-linux-gnu", "neoverse-n1", "", 16, 32, masked=False),
-    Target("generic", _LINUX, "x86-64-v2", "", 16, 16, masked=False, fma=False),
-)}
+NAMED = {
+    target.name: target
+    for target in (
+        Target("x86-64-v3", _LINUX, "x86-64-v3", "", 32, 16, masked=True),
+        Target("x86-64-v4", _LINUX, "x86-64-v4", "", 64, 32, masked=True),
+        Target("aarch64", "aarch64-unknown-linux-gnu", "neoverse-n1", "", 16, 32, masked=False),
+        Target("generic", _LINUX, "x86-64-v2", "", 16, 16, masked=False, fma=False),
+    )
+}
 
 
 def named(name: str) -> Target:

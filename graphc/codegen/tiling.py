@@ -17,19 +17,19 @@ from graphc.codegen.target import Target
 if TYPE_CHECKING:
     from graphc.codegen.llvm import Function
 
-Extent = int | str    # known at compile time, or the name of an i64 parameter of the function
+Extent = int | str  # known at compile time, or the name of an i64 parameter of the function
 
-PACK_ROW_TILES = 4    # B in place is read once by each row tile: beyond so many the copy into a panel pays
-LATE_PACK_ROW_TILES = 8    # the same where m is a parameter: the copy is a pass of its own then
-PACK_STRIDE = 1024    # .. if neighbouring k of B lie at least so many bytes apart (each on a page or line of its own)
-FEW_TILES = 64        # row tiles over which the cost of packing shows
-PACK_DEPTH = 32       # .. and the panel is deep enough
-FAR = 1024            # neighbouring k of A so many bytes apart fill the ways of the caches sooner
-DEPTH, FAR_DEPTH = 512, 256    # k in a block, if there are more than two blocks of it
-BLOCK_BYTES = 1 << 18    # of A, the rows that stay in the second-level cache while a group of panels passes
-FEW_ROWS = 32         # so few are done in one pass over all of B
-GROUP = 10            # panels of B walked together then
-KEPT_TILES = 128    # row tiles whose partial sums are kept at a time, if k is cut
+PACK_ROW_TILES = 4  # B in place is read once by each row tile: beyond so many the copy into a panel pays
+LATE_PACK_ROW_TILES = 8  # the same where m is a parameter: the copy is a pass of its own then
+PACK_STRIDE = 1024  # .. if neighbouring k of B lie at least so many bytes apart (each on a page or line of its own)
+FEW_TILES = 64  # row tiles over which the cost of packing shows
+PACK_DEPTH = 32  # .. and the panel is deep enough
+FAR = 1024  # neighbouring k of A so many bytes apart fill the ways of the caches sooner
+DEPTH, FAR_DEPTH = 512, 256  # k in a block, if there are more than two blocks of it
+BLOCK_BYTES = 1 << 18  # of A, the rows that stay in the second-level cache while a group of panels passes
+FEW_ROWS = 32  # so few are done in one pass over all of B
+GROUP = 10  # panels of B walked together then
+KEPT_TILES = 128  # row tiles whose partial sums are kept at a time, if k is cut
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ class Plan:
     height: int
     vectors: int
     source: Source
-    packs_itself: bool       # the first row tile packs B while it computes: hides the copy for a kernel more
-    k_block: int | None      # indices of the outermost k in a block, if sums are cut into blocks
-    row_block: int | None    # row tiles that meet a group of panels before the next ones do; None: all
-    group: int               # full panels in a group
+    packs_itself: bool  # the first row tile packs B while it computes: hides the copy for a kernel more
+    k_block: int | None  # indices of the outermost k in a block, if sums are cut into blocks
+    row_block: int | None  # row tiles that meet a group of panels before the next ones do; None: all
+    group: int  # full panels in a group
 
     @property
     def unroll(self) -> int:
@@ -195,8 +195,13 @@ def plan(contraction: Contraction, target: Target) -> Plan:
         vectors = merged.vectors
         height = max(1, (target.registers - (1 if target.fma else 2)) // vectors - 1)
     source = _source(merged, target, lanes, height)
-    packs = source is Source.PACKED and merged.b_column_stride == 1 and isinstance(merged.m, int) and (
-        height < merged.m <= FEW_TILES * height) and _reads_edges(target, merged.n, lanes)
+    packs = (
+        source is Source.PACKED
+        and merged.b_column_stride == 1
+        and isinstance(merged.m, int)
+        and (height < merged.m <= FEW_TILES * height)
+        and _reads_edges(target, merged.n, lanes)
+    )
     whole = Plan(merged, lanes, height, vectors, source, packs, _k_block(merged), None, 1)
     row_block = _row_block(whole)
     if row_block is None:
@@ -244,8 +249,10 @@ def merge_axes(axes: tuple[KAxis, ...]) -> tuple[KAxis, ...]:
 
 def _merged(outer: KAxis, inner: KAxis) -> KAxis | None:
     match outer, inner:
-        case KAxis(int(many), int(far_a), int(far_b)), KAxis(int(few), int(a), int(b)) if (
-                far_a, far_b) == (few * a, few * b):
+        case KAxis(int(many), int(far_a), int(far_b)), KAxis(int(few), int(a), int(b)) if (far_a, far_b) == (
+            few * a,
+            few * b,
+        ):
             return KAxis(many * few, a, b)
     return None
 
@@ -262,7 +269,7 @@ def tile_shape(target: Target, lanes: int, m: Extent, n: Extent) -> tuple[int, i
     if target.registers < 32:
         if total == 1:
             return (12 if target.fma else 8), 1
-        return (6 if target.fma else 4), 2    # without fma the product needs a register too
+        return (6 if target.fma else 4), 2  # without fma the product needs a register too
     if isinstance(m, int):
         vectors = 3 if total >= 9 or total == 3 else min(2, total)
         return {1: 16, 2: 14, 3: 8}[vectors], vectors

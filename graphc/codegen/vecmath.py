@@ -87,7 +87,7 @@ def _remainder(x: Lanes, y: Lanes) -> Lanes:
     fmt, f = x.format, x.function
     step = 10 if fmt is BINARY32 else 24
     rest = _remainder_step(x, y, x / y)
-    far = (x / y).ge(2.0 ** step) & x.lt(math.inf) & y.gt(0)
+    far = (x / y).ge(2.0**step) & x.lt(math.inf) & y.gt(0)
     with f.when(f.any(far.value), [rest.value], cold=True) as branch:
         count = (2 * fmt.bias + fmt.mantissa) // step + 2
         with f.loop(0, count, carried=[x.value]) as loop:
@@ -95,7 +95,7 @@ def _remainder(x: Lanes, y: Lanes) -> Lanes:
             loop.next = [_long_division_step(left, y, step).value]
         final = _remainder_step(x.of(loop.results[0]), y, x.of(loop.results[0]) / y)
         branch.next = [far.choose(final, rest).value]
-    return x.lt(y).choose(x, x.of(branch.results[0]))     # y may be infinite
+    return x.lt(y).choose(x, x.of(branch.results[0]))  # y may be infinite
 
 
 def _remainder_step(x: Lanes, y: Lanes, quotient: Lanes) -> Lanes:
@@ -112,7 +112,7 @@ def _long_division_step(x: Lanes, y: Lanes, step: int) -> Lanes:
     exponents = [v.bits().shift_right(fmt.mantissa) for v in (x, y)]
     distance = exponents[0] - exponents[1] - step
     lift = distance.gt(0).choose(distance, distance & 0)
-    magic = x.number(1.5 * 2.0 ** fmt.mantissa)
+    magic = x.number(1.5 * 2.0**fmt.mantissa)
     power = (magic.bits() + lift).as_float() - magic
     half = (power * 0.5).floor()
     divisor = y * power_of_two(half) * power_of_two(power - half)
@@ -145,11 +145,29 @@ def _nan(x: Lanes) -> Lanes:
 
 
 FUNCTIONS: dict[str, Callable[..., Lanes]] = {
-    "exp": vecmath_exp.exp, "expm1": vecmath_exp.expm1, "tanh": vecmath_exp.tanh, "sigmoid": vecmath_exp.sigmoid,
-    "log": vecmath_log.log, "log1p": vecmath_log.log1p, "pow": vecmath_log.pow, "erf": vecmath_erf.erf,
-    "sin": vecmath_trig.sin, "cos": vecmath_trig.cos,
-    "sqrt": Lanes.sqrt, "rsqrt": lambda x: 1 / x.sqrt(), "floor": Lanes.floor, "ceil": Lanes.ceil, "round": Lanes.round,
-    "neg": Lanes.__neg__, "abs": absolute, "sign": sign, "relu": relu, "min": minimum, "max": maximum,
-    "floordiv": floor_divide, "mod": modulo,
-    "isnan": _nan, "isinf": lambda x: x.abs().eq(math.inf),
+    "exp": vecmath_exp.exp,
+    "expm1": vecmath_exp.expm1,
+    "tanh": vecmath_exp.tanh,
+    "sigmoid": vecmath_exp.sigmoid,
+    "log": vecmath_log.log,
+    "log1p": vecmath_log.log1p,
+    "pow": vecmath_log.pow,
+    "erf": vecmath_erf.erf,
+    "sin": vecmath_trig.sin,
+    "cos": vecmath_trig.cos,
+    "sqrt": Lanes.sqrt,
+    "rsqrt": lambda x: 1 / x.sqrt(),
+    "floor": Lanes.floor,
+    "ceil": Lanes.ceil,
+    "round": Lanes.round,
+    "neg": Lanes.__neg__,
+    "abs": absolute,
+    "sign": sign,
+    "relu": relu,
+    "min": minimum,
+    "max": maximum,
+    "floordiv": floor_divide,
+    "mod": modulo,
+    "isnan": _nan,
+    "isinf": lambda x: x.abs().eq(math.inf),
 }

@@ -49,7 +49,7 @@ def expm1(x: Lanes) -> Lanes:
     half = power_of_two(n - 1)
     total, lost = fast_two_sum(half - 0.5, half * r)
     result = (total + half.fma((r * r).fma(r.polynomial(numbers.exp), low), lost)) * 2
-    return x.abs().lt(2.0 ** -(x.format.mantissa + 2)).choose(x, result)     # denormals, and the sign of zero
+    return x.abs().lt(2.0 ** -(x.format.mantissa + 2)).choose(x, result)  # denormals, and the sign of zero
 
 
 def sigmoid(x: Lanes) -> Lanes:

@@ -35,7 +35,7 @@ def split(x: Lanes) -> tuple[Lanes, Lanes]:
     low, width = _sqrt_half(fmt), fmt.mantissa
     # Everything stays positive, so that shifts are logical, and the exponent becomes a float by way of its bits.
     raised = x.bits() - (low - (fmt.bias << width))
-    magic = 2.0 ** width
+    magic = 2.0**width
     exponent = (raised.shift_right(width) | ((fmt.bias + width) << width)).as_float() - (magic + fmt.bias)
     return exponent, ((raised & ((1 << width) - 1)) + low).as_float()
 
@@ -44,7 +44,7 @@ def normalise(x: Lanes) -> tuple[Lanes, Lanes]:
     """(x times a power of two, its exponent to be subtracted): denormals become normal."""
     small = x.lt(x.format.smallest_normal)
     shift = x.format.mantissa + 1
-    return small.choose(x * 2.0 ** shift, x), small.choose(x.number(shift), 0.0)
+    return small.choose(x * 2.0**shift, x), small.choose(x.number(shift), 0.0)
 
 
 def _series(f: Lanes, exponent: Lanes) -> Lanes:
@@ -75,7 +75,7 @@ def log1p(x: Lanes) -> Lanes:
     # 2**-e by its bits; beyond the exponents of normal numbers it is 0, as `lost` then matters no more
     down = power_of_two((-exponent).at_least(-float(x.format.bias)))
     result = _specials(x, -1.0, _series(lost.fma(down, m - 1), exponent))
-    return x.abs().lt(2.0 ** -(x.format.mantissa + 2)).choose(x, result)     # denormals, and the sign of zero
+    return x.abs().lt(2.0 ** -(x.format.mantissa + 2)).choose(x, result)  # denormals, and the sign of zero
 
 
 def pow(x: Lanes, y: Lanes) -> Lanes:
@@ -106,7 +106,7 @@ def _pow_single(x: Lanes, y: Lanes) -> Lanes:
 
 def _pow_double(x: Lanes, y: Lanes) -> Lanes:
     """|x|**y of binary64: the logarithm as a sum of two doubles with an error near 2**-66."""
-    high, low = _product(_log_pair(x), y.at_most(2.0 ** 66).at_least(-2.0 ** 66))     # enough for 1 +- 2**-53
+    high, low = _product(_log_pair(x), y.at_most(2.0**66).at_least(-(2.0**66)))  # enough for 1 +- 2**-53
     edge, top = table(x).exp_range
     clamped = high.at_most(top).at_least(edge)
     n, r, rest = reduce_exp(clamped)

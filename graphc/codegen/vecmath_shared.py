@@ -14,7 +14,7 @@ class Format:
 
     type: str
     integer: str
-    mantissa: int       # stored bits
+    mantissa: int  # stored bits
     bias: int
 
     @property
@@ -195,7 +195,7 @@ class Lanes:
 
 
 Number = Lanes | int | float
-Pair = tuple[Lanes, Lanes]     # an unevaluated sum: the float nearest to it, and the rest
+Pair = tuple[Lanes, Lanes]  # an unevaluated sum: the float nearest to it, and the rest
 
 
 def _plain(value: Number) -> Operand:
@@ -208,13 +208,13 @@ def power_of_two(exponent: Lanes) -> Lanes:
     Adding 1.5 * 2**mantissa leaves the integer in the low bits: no conversion, which AVX2 lacks for 64 bits.
     """
     fmt = exponent.format
-    return ((exponent + (1.5 * 2.0 ** fmt.mantissa + fmt.bias)).bits() << fmt.mantissa).as_float()
+    return ((exponent + (1.5 * 2.0**fmt.mantissa + fmt.bias)).bits() << fmt.mantissa).as_float()
 
 
 def scale(x: Lanes, exponent: Lanes) -> Lanes:
     """x * 2**exponent, rounded once, for x near 1 and an integral float within twice the range of exponents."""
     target = x.function.target
-    if target.is_x86 and target.vector_bytes == 64:     # AVX-512 has an instruction for it
+    if target.is_x86 and target.vector_bytes == 64:  # AVX-512 has an instruction for it
         return x.of(x.function.intrinsic("llvm.ldexp", x.value.type, x.value, x.function.fptosi(exponent.value, "i32")))
     half = (exponent * 0.5).floor()
     return x * power_of_two(half) * power_of_two(exponent - half)

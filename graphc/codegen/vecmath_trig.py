@@ -11,7 +11,7 @@ from graphc.codegen.vecmath_exp import table
 from graphc.codegen.vecmath_shared import BINARY32, Lanes, fast_two_sum, pair_product, two_sum
 from graphc.codegen.vecmath_tables import HALF_PI, HALF_PI_PARTS, TWO_OVER_PI, TWO_OVER_PI_BITS
 
-_NEAR = 2.0 ** 20
+_NEAR = 2.0**20
 _TABLE_BITS = 1344
 
 
@@ -46,7 +46,7 @@ def _reduce(size: Lanes) -> tuple[Lanes, Lanes, Lanes]:
     """(quadrant, r, low): size = quadrant pi/2 + r + low, the quadrant modulo 4 as an integer of the size of r."""
     wide = size.widen() if size.format is BINARY32 else size
     n, r, low = _reduce_double(wide)
-    quadrant = (n + 1.5 * 2.0 ** 52).bits()
+    quadrant = (n + 1.5 * 2.0**52).bits()
     if wide is size:
         return quadrant, r, low
     high = r.narrow()
@@ -102,10 +102,12 @@ def _far_function(caller: Function) -> Function:
     negative = f.icmp("slt", fraction, 0)
     fraction = f.select(negative, f.sub(0, fraction), fraction)
     r, low = _times_half_pi(f, f.trunc(f.lshr(fraction, 64), "i64"), f.trunc(fraction, "i64"))
-    r = r + (r.of(x) - r.of(x))     # NaN for infinity
+    r = r + (r.of(x) - r.of(x))  # NaN for infinity
     result = const("<4 x double>", 0)
-    values = [f.uitofp(f.trunc(quadrant, "i64"), "double"), *(
-        f.select(negative, f.fneg(v.value), v.value) for v in (r, low))]
+    values = [
+        f.uitofp(f.trunc(quadrant, "i64"), "double"),
+        *(f.select(negative, f.fneg(v.value), v.value) for v in (r, low)),
+    ]
     for i, value in enumerate(values):
         result = f.insert(result, value, i)
     f.ret(result)
@@ -114,7 +116,7 @@ def _far_function(caller: Function) -> Function:
 
 def _times_half_pi(f: Function, high: Value, low: Value) -> tuple[Lanes, Lanes]:
     """(high 2^-62 + low 2^-126) pi/2 as a pair; the upper bits of `high` are exact in a double, the rest follows."""
-    upper = Lanes(f, f.sitofp(f.and_(high, -2048), "double")) * 2.0 ** -62
-    lower = Lanes(f, f.sitofp(f.and_(high, 2047), "double")) * 2.0 ** -62
-    lower = Lanes(f, f.uitofp(low, "double")).fma(2.0 ** -126, lower)
+    upper = Lanes(f, f.sitofp(f.and_(high, -2048), "double")) * 2.0**-62
+    lower = Lanes(f, f.sitofp(f.and_(high, 2047), "double")) * 2.0**-62
+    lower = Lanes(f, f.uitofp(low, "double")).fma(2.0**-126, lower)
     return pair_product(fast_two_sum(upper, lower), (upper.number(HALF_PI[0]), upper.number(HALF_PI[1])))

@@ -5,7 +5,7 @@
 One thread. NumPy runs in a process with OPENBLAS_CORETYPE=SkylakeX: its AVX-512 kernels, the stronger rival.
 """
 
-# ruff: noqa: E402, T201
+# ruff: noqa: E402
 from __future__ import annotations
 
 import ctypes
@@ -29,19 +29,51 @@ from graphc.codegen.target import host
 
 # M, N, K, layout, and which extents are parameters: m, n, k
 ROWS = [
-    (256, 1024, 784, "NN", ""), (512, 512, 512, "NN", ""), (512, 512, 512, "NT", ""), (512, 512, 512, "TN", ""),
-    (1024, 1024, 1024, "NN", ""), (1024, 1024, 1024, "NT", ""), (1024, 1024, 1024, "TN", ""),
-    (1000, 1000, 1000, "NN", ""), (2048, 2048, 2048, "NN", ""), (64, 1024, 1024, "NN", ""),
-    (256, 784, 1024, "NT", ""), (784, 1024, 256, "TN", ""),
-    (32, 128, 784, "NN", "m"), (784, 128, 32, "TN", "k"), (32, 128, 784, "NN", ""), (784, 128, 32, "TN", ""),
-    (32, 784, 128, "NT", "m"), (32, 784, 128, "NT", ""), (64, 64, 64, "NN", ""), (128, 10, 784, "NN", ""),
-    (128, 10, 784, "NN", "m"), (32, 10, 128, "NN", ""), (32, 10, 128, "NN", "m"), (128, 10, 32, "TN", "k"),
-    (32, 128, 10, "NT", ""), (32, 128, 10, "NT", "m"), (128, 128, 128, "NN", ""), (32, 512, 256, "NN", ""),
-    (4, 512, 512, "NN", ""), (4, 512, 512, "NN", "m"), (1, 128, 784, "NN", ""), (1, 1024, 1024, "NN", ""),
-    (1, 128, 784, "NN", "m"), (1, 1024, 1024, "NN", "m"), (256, 1024, 784, "NN", "m"), (256, 1024, 784, "NN", "mnk"),
-    (512, 512, 512, "NN", "mnk"), (512, 512, 512, "NT", "mnk"), (512, 512, 512, "TN", "mnk"),
-    (20000, 128, 784, "NN", "m"), (20000, 1024, 784, "NN", "m"), (8, 4096, 4096, "NN", ""),
-    (1024, 4096, 4096, "NN", ""), (784, 128, 20000, "TN", "k"), (784, 1024, 4096, "TN", "k"),
+    (256, 1024, 784, "NN", ""),
+    (512, 512, 512, "NN", ""),
+    (512, 512, 512, "NT", ""),
+    (512, 512, 512, "TN", ""),
+    (1024, 1024, 1024, "NN", ""),
+    (1024, 1024, 1024, "NT", ""),
+    (1024, 1024, 1024, "TN", ""),
+    (1000, 1000, 1000, "NN", ""),
+    (2048, 2048, 2048, "NN", ""),
+    (64, 1024, 1024, "NN", ""),
+    (256, 784, 1024, "NT", ""),
+    (784, 1024, 256, "TN", ""),
+    (32, 128, 784, "NN", "m"),
+    (784, 128, 32, "TN", "k"),
+    (32, 128, 784, "NN", ""),
+    (784, 128, 32, "TN", ""),
+    (32, 784, 128, "NT", "m"),
+    (32, 784, 128, "NT", ""),
+    (64, 64, 64, "NN", ""),
+    (128, 10, 784, "NN", ""),
+    (128, 10, 784, "NN", "m"),
+    (32, 10, 128, "NN", ""),
+    (32, 10, 128, "NN", "m"),
+    (128, 10, 32, "TN", "k"),
+    (32, 128, 10, "NT", ""),
+    (32, 128, 10, "NT", "m"),
+    (128, 128, 128, "NN", ""),
+    (32, 512, 256, "NN", ""),
+    (4, 512, 512, "NN", ""),
+    (4, 512, 512, "NN", "m"),
+    (1, 128, 784, "NN", ""),
+    (1, 1024, 1024, "NN", ""),
+    (1, 128, 784, "NN", "m"),
+    (1, 1024, 1024, "NN", "m"),
+    (256, 1024, 784, "NN", "m"),
+    (256, 1024, 784, "NN", "mnk"),
+    (512, 512, 512, "NN", "mnk"),
+    (512, 512, 512, "NT", "mnk"),
+    (512, 512, 512, "TN", "mnk"),
+    (20000, 128, 784, "NN", "m"),
+    (20000, 1024, 784, "NN", "m"),
+    (8, 4096, 4096, "NN", ""),
+    (1024, 4096, 4096, "NN", ""),
+    (784, 128, 20000, "TN", "k"),
+    (784, 1024, 4096, "TN", "k"),
 ]
 
 
@@ -61,8 +93,17 @@ def contraction(m: int, n: int, k: int, layout: str, late: str, name: str) -> Co
     sizes = {"m": "m" if "m" in late else m, "n": "n" if "n" in late else n, "k": "k" if "k" in late else k}
     a = (1, sizes["m"]) if layout[0] == "T" else (sizes["k"], 1)
     b = (sizes["k"], 1) if layout[1] == "T" else (1, sizes["n"])
-    return Contraction(name, "float", sizes["m"], sizes["n"], (KAxis(sizes["k"], a[1], b[1]),), a[0], b[0],
-                       (("ptr", "c"), *(("i64", letter) for letter in late)), store_tile)
+    return Contraction(
+        name,
+        "float",
+        sizes["m"],
+        sizes["n"],
+        (KAxis(sizes["k"], a[1], b[1]),),
+        a[0],
+        b[0],
+        (("ptr", "c"), *(("i64", letter) for letter in late)),
+        store_tile,
+    )
 
 
 def build(module: Module, name: str) -> tuple[object, int, float]:
@@ -120,7 +161,7 @@ def peak_function() -> tuple[object, Callable[[int], None]]:
 def aligned(shape: tuple[int, ...]) -> np.ndarray:
     raw = np.zeros(int(np.prod(shape)) + 16, np.float32)
     start = -raw.ctypes.data % 64 // 4
-    return raw[start:start + int(np.prod(shape))].reshape(shape)
+    return raw[start : start + int(np.prod(shape))].reshape(shape)
 
 
 def measure(number: int, row: tuple[int, int, int, str, str], peak: Callable[[int], None]) -> str:
@@ -146,7 +187,7 @@ def measure(number: int, row: tuple[int, int, int, str, str], peak: Callable[[in
     addresses = [x.ctypes.data for x in (a, b, space, c)] + [sizes[letter] for letter in late]
     native(1, *addresses)
     left, right = (a.T if layout[0] == "T" else a), (b.T if layout[1] == "T" else b)
-    assert np.allclose(c, left @ right, atol=1e-3 * k ** 0.5)
+    assert np.allclose(c, left @ right, atol=1e-3 * k**0.5)
 
     def numpy(times: int) -> None:
         for _ in range(times):
@@ -154,9 +195,11 @@ def measure(number: int, row: tuple[int, int, int, str, str], peak: Callable[[in
 
     ours, rival, top = best(lambda times: native(times, *addresses), numpy, peak)
     flops, top = 2 * m * n * k / 1e9, 1000 * 16 * 2 * host().lanes(4) / top / 1e9
-    return (f"{m:5},{n:4},{k:4} {layout} {late or '-':3} {flops / ours:7.1f} {100 * flops / ours / top:5.1f}% "
-            f"{flops / rival:7.1f}  {ours * 1e6:10.2f} us {rival * 1e6:10.2f} us   "
-            f"{writing * 1e3:5.1f} + {seconds * 1e3:5.1f} ms {len(module.text()) // 1000:4} kB")
+    return (
+        f"{m:5},{n:4},{k:4} {layout} {late or '-':3} {flops / ours:7.1f} {100 * flops / ours / top:5.1f}% "
+        f"{flops / rival:7.1f}  {ours * 1e6:10.2f} us {rival * 1e6:10.2f} us   "
+        f"{writing * 1e3:5.1f} + {seconds * 1e3:5.1f} ms {len(module.text()) // 1000:4} kB"
+    )
 
 
 def main() -> None:

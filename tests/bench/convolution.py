@@ -81,8 +81,10 @@ def measure(row: tuple[Any, ...], peak: Run) -> str:
     nodes: list[Node] = [y, *(g for g in y.definition.vjp(y, dy) if g is not None)]
     random = np.random.default_rng(0)
     values = {n: random.standard_normal(t.shape).astype(np.float32) for n, t in (("x", x), ("w", w), ("dy", dy))}
-    natives = [Native(Graph("bench", used, {"r": node}), values) for node, used in zip(
-        nodes, ((x, w), (dy, w), (x, dy)), strict=True)]
+    natives = [
+        Native(Graph("bench", used, {"r": node}), values)
+        for node, used in zip(nodes, ((x, w), (dy, w), (x, dy)), strict=True)
+    ]
     flops = 2.0 * y.type.elements * taps * taps * channels // groups / 1e9  # type: ignore[operator]
     rivals = torch_runs(values, stride, pad, groups, [n.outputs["r"] for n in natives], natives)
     text = f"{name:36s} {flops * 1e3:6.0f} MFLOP"
@@ -95,8 +97,9 @@ def measure(row: tuple[Any, ...], peak: Run) -> str:
     return text + f" | compile {sum(n.seconds for n in natives) * 1e3:.0f} ms"
 
 
-def torch_runs(values: dict[str, Any], stride: int, pad: int, groups: int, ours: list[Any], natives: list[Native]
-               ) -> list[list[Run]]:
+def torch_runs(
+    values: dict[str, Any], stride: int, pad: int, groups: int, ours: list[Any], natives: list[Native]
+) -> list[list[Run]]:
     """torch's runs of the three, after ours were compared with them; none without torch."""
     try:
         import torch
@@ -113,7 +116,8 @@ def torch_runs(values: dict[str, Any], stride: int, pad: int, groups: int, ours:
 
     def backward(mask: list[bool]) -> Callable[..., Any]:
         return lambda a, b, c: torch.ops.aten.convolution_backward(
-            c, a, b, None, [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], groups, mask)
+            c, a, b, None, [stride] * 2, [pad] * 2, [1, 1], False, [0, 0], groups, mask
+        )
 
     kinds = [forward, backward([True, False, False]), backward([False, True, False])]
     runs: list[list[Run]] = []

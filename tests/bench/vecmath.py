@@ -27,7 +27,7 @@ def worst_single(stride: int) -> dict[str, float]:
     worst = dict.fromkeys(LIMITS, 0.0)
     for start in range(0, 2**32, stride << 20):
         patterns = np.arange(start, min(start + (stride << 20), 2**32), stride, dtype=np.uint64).astype(np.uint32)
-        x = patterns[:patterns.size // 64 * 64].view(np.float32)
+        x = patterns[: patterns.size // 64 * 64].view(np.float32)
         for name in worst:
             double = x.astype(np.float64)
             exact = wide["erf"](double) if name == "erf" else reference(name, double)
@@ -53,7 +53,7 @@ def worst_pow(scalar: str, kind: type) -> float:
 def aligned(values: np.ndarray) -> np.ndarray:
     raw = np.empty(values.nbytes + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    result = raw[start:start + values.nbytes].view(values.dtype)
+    result = raw[start : start + values.nbytes].view(values.dtype)
     result[:] = values
     return result
 
@@ -87,11 +87,14 @@ def main(stride: int) -> None:
     np.seterr(all="ignore")
     single, double = worst_single(stride), worst_double(1 << 18)
     single["pow"], double["pow"] = worst_pow("float", np.float32), worst_pow("double", np.float64)
-    columns = [speed(target, *kind) for target in (host(), named("x86-64-v3"))
-               for kind in (("float", np.float32), ("double", np.float64))]
+    columns = [
+        speed(target, *kind)
+        for target in (host(), named("x86-64-v3"))
+        for kind in (("float", np.float32), ("double", np.float64))
+    ]
     for name in vecmath.FUNCTIONS:
         ulps = [f"{table[name]:.2f}" if name in table else "exact" for table in (single, double)]
-        print("| " + " | ".join([name, *ulps, *(f"{column[name]:.2f}" for column in columns)]) + " |")     # noqa: T201
+        print("| " + " | ".join([name, *ulps, *(f"{column[name]:.2f}" for column in columns)]) + " |")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import mpmath as mp
 import numpy as np
 
 mp.mp.dps = 60
-TINY = 1e-9     # in place of 0, where the quotients are 0 / 0
+TINY = 1e-9  # in place of 0, where the quotients are 0 / 0
 Real = Callable[[mp.mpf], mp.mpf]
 
 
@@ -26,8 +26,8 @@ class Fit:
     weight: Real
     low: float
     high: float
-    single: int      # degree for binary32, or -1
-    double: int      # degree for binary64, or -1
+    single: int  # degree for binary32, or -1
+    double: int  # degree for binary64, or -1
 
 
 def remez(function: Real, weight: Real, low: float, high: float, degree: int) -> tuple[list[mp.mpf], mp.mpf]:
@@ -45,7 +45,7 @@ def remez(function: Real, weight: Real, low: float, high: float, degree: int) ->
         for i, x in enumerate(nodes):
             for k in range(degree + 1):
                 rows[i, k] = x**k
-            rows[i, degree + 1] = (-1)**i / max(weight(x), mp.mpf(10)**-30)
+            rows[i, degree + 1] = (-1) ** i / max(weight(x), mp.mpf(10) ** -30)
             right[i] = function(x)
         coefficients = list(mp.lu_solve(rows, right))[:-1]
         errors = [w * (v - mp.polyval(coefficients[::-1], x)) for x, v, w in zip(grid, values, weights, strict=True)]
@@ -65,12 +65,12 @@ def remez(function: Real, weight: Real, low: float, high: float, degree: int) ->
 
 
 def fits() -> list[Fit]:
-    reach, quarter, root = mp.log(2) / 2 * mp.mpf("1.001"), (mp.pi / 4)**2 * mp.mpf("1.001"), mp.sqrt(2)
+    reach, quarter, root = mp.log(2) / 2 * mp.mpf("1.001"), (mp.pi / 4) ** 2 * mp.mpf("1.001"), mp.sqrt(2)
     edge = (root - 1) / (root + 1) * mp.mpf("1.001")
-    small = lambda z: mp.sqrt(abs(z))     # noqa: E731 polynomials in z = x * x
+    small = lambda z: mp.sqrt(abs(z))  # noqa: E731 polynomials in z = x * x
     exp, log = (lambda r: (mp.expm1(r) - r) / r**2), (lambda f: (mp.log1p(f) - f + f * f / 2) / f**3)
-    erfcx = lambda t: mp.exp(t * t) * mp.erfc(t)     # noqa: E731
-    log_weight = lambda f: abs(f**3 / mp.log1p(f))     # noqa: E731
+    erfcx = lambda t: mp.exp(t * t) * mp.erfc(t)  # noqa: E731
+    log_weight = lambda f: abs(f**3 / mp.log1p(f))  # noqa: E731
     return [
         Fit("EXP", exp, lambda r: r**2, -reach, reach, 4, 9),
         Fit("EXP_POW", exp, lambda r: r**2, -reach, reach, -1, 6),
@@ -80,10 +80,17 @@ def fits() -> list[Fit]:
         Fit("COS", lambda z: (mp.cos(small(z)) - 1 + z / 2) / z**2, lambda z: z**2, TINY, quarter, 2, 5),
         Fit("TANH", lambda z: (mp.tanh(small(z)) / small(z) - 1) / z, abs, TINY, mp.mpf("0.3906251"), 4, -1),
         Fit("ERF", lambda z: mp.erf(small(z)) / small(z) - 1, lambda z: mp.mpf(1), TINY, 1, 6, 11),
-        Fit("ERFCX", lambda u: erfcx(u + 2.5), lambda u: mp.exp(-(u + 2.5)**2), -1.5, 1.5, 10, -1),
-        Fit("ERFCX", lambda u: erfcx(u + 3.5), lambda u: mp.exp(-(u + 3.5)**2), -2.5, 2.5, -1, 27),
-        Fit("ATANH", lambda z: (mp.atanh(small(z)) * 2 / small(z) - 2 - 2 * z / 3) / z**2, lambda z: z**2,
-            TINY, edge**2, -1, 7),
+        Fit("ERFCX", lambda u: erfcx(u + 2.5), lambda u: mp.exp(-((u + 2.5) ** 2)), -1.5, 1.5, 10, -1),
+        Fit("ERFCX", lambda u: erfcx(u + 3.5), lambda u: mp.exp(-((u + 3.5) ** 2)), -2.5, 2.5, -1, 27),
+        Fit(
+            "ATANH",
+            lambda z: (mp.atanh(small(z)) * 2 / small(z) - 2 - 2 * z / 3) / z**2,
+            lambda z: z**2,
+            TINY,
+            edge**2,
+            -1,
+            7,
+        ),
     ]
 
 
@@ -94,4 +101,4 @@ if __name__ == "__main__":
             if degree >= 0:
                 numbers, error = remez(fit.function, fit.weight, fit.low, fit.high, degree)
                 text = ", ".join(repr(float(kind(float(number)))) for number in numbers)
-                print(f"{fit.name} = ({text})    # 2^{float(mp.log(error, 2)):.1f}")    # noqa: T201
+                print(f"{fit.name} = ({text})    # 2^{float(mp.log(error, 2)):.1f}")  # noqa: T201

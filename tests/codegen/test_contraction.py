@@ -49,8 +49,10 @@ class Case:
 
     def contraction(self, name: str) -> Contraction:
         self.sizes = {}
-        axes = tuple(KAxis(self._extent("k", extent, f"k{i}"), self._extent("s", a, f"ka{i}"),
-                           self._extent("s", b, f"kb{i}")) for i, (extent, a, b) in enumerate(self.k))
+        axes = tuple(
+            KAxis(self._extent("k", extent, f"k{i}"), self._extent("s", a, f"ka{i}"), self._extent("s", b, f"kb{i}"))
+            for i, (extent, a, b) in enumerate(self.k)
+        )
         m, n = self._extent("m", self.m, "m"), self._extent("n", self.n, "n")
         row = self._extent("s", self.row, "row")
         column: Extent = self.column if self.column == 1 else self._extent("s", self.column, "column")
@@ -72,10 +74,11 @@ class Case:
         c = np.full((self.m + 2) * ldc + 64, CANARY, dtype)
         space = np.full(elements(self.sizes) + 128, CANARY, dtype)
         a_at, b_at = at_page_end(a), at_page_end(b)
-        function(a_at.ctypes.data, b_at.ctypes.data, space[64:].ctypes.data, c[64:].ctypes.data, ldc,
-                 *self.sizes.values())
+        function(
+            a_at.ctypes.data, b_at.ctypes.data, space[64:].ctypes.data, c[64:].ctypes.data, ldc, *self.sizes.values()
+        )
         expected = np.full_like(c, CANARY)
-        out = expected[64:64 + (self.m + 2) * ldc].reshape(self.m + 2, ldc)
+        out = expected[64 : 64 + (self.m + 2) * ldc].reshape(self.m + 2, ldc)
         index_a = np.arange(self.m) * self.row
         index_b = np.arange(self.n) * self.column
         for extent, a_stride, b_stride in self.k:
@@ -83,13 +86,13 @@ class Case:
             index_b = index_b[..., None] + np.arange(extent) * b_stride
         left = a.astype(np.float64)[index_a].reshape(self.m, -1)
         right = b.astype(np.float64)[index_b].reshape(self.n, -1)
-        out[:self.m, :self.n] = left @ right.T
+        out[: self.m, : self.n] = left @ right.T
         bound = np.zeros_like(c, np.float64)
-        bound[64:64 + (self.m + 2) * ldc].reshape(self.m + 2, ldc)[:self.m, :self.n] = abs(left) @ abs(right).T
+        bound[64 : 64 + (self.m + 2) * ldc].reshape(self.m + 2, ldc)[: self.m, : self.n] = abs(left) @ abs(right).T
         eps = np.finfo(dtype).eps * (left.shape[1] + 2)
         assert np.all(abs(c.astype(np.float64) - expected) <= eps * bound), self
         assert np.all(space[:64] == CANARY), self
-        assert np.all(space[len(space) - 64:] == CANARY), self
+        assert np.all(space[len(space) - 64 :] == CANARY), self
 
 
 def at_page_end(array: np.ndarray) -> np.ndarray:
@@ -130,8 +133,9 @@ def load(contractions: list[Contraction], target: Target) -> tuple[list[Callable
     tracker = builder.link(lljit, f"contractions{next(_libraries)}")
     functions = []
     for contraction in contractions:
-        types = [ctypes.c_void_p] * 3 + [{"ptr": ctypes.c_void_p}.get(kind, ctypes.c_int64)
-                                         for kind, _ in contraction.params]
+        types = [ctypes.c_void_p] * 3 + [
+            {"ptr": ctypes.c_void_p}.get(kind, ctypes.c_int64) for kind, _ in contraction.params
+        ]
         functions.append(ctypes.CFUNCTYPE(None, *types)(tracker[f"run_{contraction.name}"]))
     return functions, (lljit, tracker)
 
@@ -150,8 +154,22 @@ def matrices(m: int, n: int, k: int, layout: str, late: str = "", scalar: str = 
     return Case(m, n, ((k, a[1], b[1]),), a[0], b[0], late, scalar, m * 31 + n * 7 + k)
 
 
-SIZES = [(1, 1, 1), (1, 10, 128), (1, 200, 30), (8, 48, 2), (9, 49, 3), (32, 10, 33), (17, 130, 40), (33, 65, 64),
-         (128, 10, 37), (4, 96, 31), (3, 200, 9), (70, 300, 21), (14, 32, 16), (5, 16, 1)]
+SIZES = [
+    (1, 1, 1),
+    (1, 10, 128),
+    (1, 200, 30),
+    (8, 48, 2),
+    (9, 49, 3),
+    (32, 10, 33),
+    (17, 130, 40),
+    (33, 65, 64),
+    (128, 10, 37),
+    (4, 96, 31),
+    (3, 200, 9),
+    (70, 300, 21),
+    (14, 32, 16),
+    (5, 16, 1),
+]
 
 
 def random_cases(seed: int, count: int, lates: list[str]) -> list[Case]:
@@ -165,15 +183,15 @@ def random_cases(seed: int, count: int, lates: list[str]) -> list[Case]:
 
 
 CONVOLUTIONS = [
-    Case(12, 20, ((3, 14 * 5, 3 * 5 * 20), (3, 5, 5 * 20), (5, 1, 20)), 5, 1),                # overlapping rows
-    Case(6, 33, ((2, 14 * 5, 3 * 5 * 33), (3, 5, 5 * 33), (5, 1, 33)), 10, 1, "m"),           # step 2
-    Case(7, 9, ((3, 40, 7), (2, 5, 70), (4, 1, 1)), 5, 150, "mk"),                            # B by inner k: transposes
+    Case(12, 20, ((3, 14 * 5, 3 * 5 * 20), (3, 5, 5 * 20), (5, 1, 20)), 5, 1),  # overlapping rows
+    Case(6, 33, ((2, 14 * 5, 3 * 5 * 33), (3, 5, 5 * 33), (5, 1, 33)), 10, 1, "m"),  # step 2
+    Case(7, 9, ((3, 40, 7), (2, 5, 70), (4, 1, 1)), 5, 150, "mk"),  # B by inner k: transposes
     Case(7, 19, ((3, 40, 7), (2, 5, 70), (18, 1, 1)), 5, 150, "ms"),
-    Case(7, 19, ((3, 40, 100), (2, 5, 40), (18, 1, 2)), 5, 300, "n"),                         # B by no axis: elements
-    Case(5, 12, ((3, 20, 1000), (4, 5, 30)), 60, 1),                                          # one axis in A, two in B
-    Case(5, 12, ((3, 90, 120), (4, 5, 30)), 60, 1),                                           # two in A, one in B
+    Case(7, 19, ((3, 40, 100), (2, 5, 40), (18, 1, 2)), 5, 300, "n"),  # B by no axis: elements
+    Case(5, 12, ((3, 20, 1000), (4, 5, 30)), 60, 1),  # one axis in A, two in B
+    Case(5, 12, ((3, 90, 120), (4, 5, 30)), 60, 1),  # two in A, one in B
     Case(30, 40, ((3, 900, 700), (5, 100, 90)), 1, 1, "smnk"),
-    Case(45, 40, ((3, 900, 7000), (15, 1, 300)), 31, 1, "m"),                                 # packed or not, seen late
+    Case(45, 40, ((3, 900, 7000), (15, 1, 300)), 31, 1, "m"),  # packed or not, seen late
 ]
 
 
@@ -194,8 +212,18 @@ def test_other_vector_widths(name: str) -> None:
 
 def test_every_block_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of k, of rows and of panels, far smaller than useful, so that small cases meet many of each."""
-    for name, value in {"FEW_ROWS": 3, "DEPTH": 7, "FAR_DEPTH": 5, "BLOCK_BYTES": 500, "GROUP": 2, "KEPT_TILES": 3,
-                        "PACK_DEPTH": 3, "PACK_STRIDE": 64, "LATE_PACK_ROW_TILES": 2, "PACK_ROW_TILES": 2}.items():
+    for name, value in {
+        "FEW_ROWS": 3,
+        "DEPTH": 7,
+        "FAR_DEPTH": 5,
+        "BLOCK_BYTES": 500,
+        "GROUP": 2,
+        "KEPT_TILES": 3,
+        "PACK_DEPTH": 3,
+        "PACK_STRIDE": 64,
+        "LATE_PACK_ROW_TILES": 2,
+        "PACK_ROW_TILES": 2,
+    }.items():
         monkeypatch.setattr(tiling, name, value)
     cases = random_cases(5, 18, ["", "m", "k", "n", "mk", "mnks"]) + CONVOLUTIONS
     assert any(tiling.plan(case.contraction("x"), host()).k_block for case in cases)
@@ -211,9 +239,19 @@ def test_weights_laid_out_beforehand(name: str, m: Extent, n: Extent) -> None:
     rows, columns = sizes.get(str(m), m), sizes.get(str(n), n)
     width = 3 * target.lanes(4)
     late = [extent for extent in (m, n) if isinstance(extent, str)]
-    contraction = Contraction("c0", "float", m, n, (KAxis(k, 1, width),), k, 1,
-                              (("ptr", "c"), ("i64", "ldc"), *(("i64", letter) for letter in late)), store_tile,
-                              vectors=3, panel_stride=k * width)
+    contraction = Contraction(
+        "c0",
+        "float",
+        m,
+        n,
+        (KAxis(k, 1, width),),
+        k,
+        1,
+        (("ptr", "c"), ("i64", "ldc"), *(("i64", letter) for letter in late)),
+        store_tile,
+        vectors=3,
+        panel_stride=k * width,
+    )
     assert not workspace_elements(contraction, target)
     rng = np.random.default_rng(2)
     a = rng.standard_normal((rows, k)).astype(np.float32)
@@ -250,10 +288,20 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", ["host", "x86-64-v3", "aarch64"])
-@pytest.mark.parametrize("case", [
-    matrices(256, 1024, 784, "NN"), matrices(784, 128, 32, "TN"), matrices(32, 784, 128, "NT"),
-    matrices(32, 128, 784, "NN", "m"), matrices(128, 10, 784, "NN"), matrices(784, 128, 32, "TN", "k"),
-    matrices(64, 96, 64, "NN", "mks"), matrices(3, 128, 64, "NN")], ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [
+        matrices(256, 1024, 784, "NN"),
+        matrices(784, 128, 32, "TN"),
+        matrices(32, 784, 128, "NT"),
+        matrices(32, 128, 784, "NN", "m"),
+        matrices(128, 10, 784, "NN"),
+        matrices(784, 128, 32, "TN", "k"),
+        matrices(64, 96, 64, "NN", "mks"),
+        matrices(3, 128, 64, "NN"),
+    ],
+    ids=str,
+)
 def test_nothing_is_spilled_in_the_innermost_loop(case: Case, name: str) -> None:
     """The block with most multiply-adds of each micro kernel does not touch the stack."""
     module = Module(named(name))

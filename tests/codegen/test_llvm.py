@@ -53,12 +53,22 @@ def test_types() -> None:
     assert (element("ptr"), lanes("i1"), size("double"), mangle("<4 x ptr>")) == ("ptr", 1, 8, "v4p0")
 
 
-@pytest.mark.parametrize(("type", "number", "text"), [
-    ("float", 0.1, "0x3FB99999A0000000"), ("double", 0.1, "0x3FB999999999999A"), ("float", 1e300, "0x7FF0000000000000"),
-    ("float", float("nan"), "0x7FF8000000000000"), ("double", -0.0, "0x8000000000000000"),
-    ("float", 1e-45, "0x36A0000000000000"), ("i8", 255, "-1"), ("i1", True, "1"), ("i32", 1 << 31, "-2147483648"),
-    ("<4 x i32>", -3, "splat (i32 -3)"), ("ptr", 0, "null"),
-])
+@pytest.mark.parametrize(
+    ("type", "number", "text"),
+    [
+        ("float", 0.1, "0x3FB99999A0000000"),
+        ("double", 0.1, "0x3FB999999999999A"),
+        ("float", 1e300, "0x7FF0000000000000"),
+        ("float", float("nan"), "0x7FF8000000000000"),
+        ("double", -0.0, "0x8000000000000000"),
+        ("float", 1e-45, "0x36A0000000000000"),
+        ("i8", 255, "-1"),
+        ("i1", True, "1"),
+        ("i32", 1 << 31, "-2147483648"),
+        ("<4 x i32>", -3, "splat (i32 -3)"),
+        ("ptr", 0, "null"),
+    ],
+)
 def test_constants(type: str, number: float, text: str) -> None:
     """Floats are rounded to their type first; integers wrap."""
     assert const(type, number) == Value(text, type)
@@ -90,18 +100,65 @@ def test_arithmetic_and_casts() -> None:
 
     def build(f: Function) -> None:
         a, b = f.load(f["p0"], "i64"), f.load(f.offset(f["p0"], "i64", 1), "i64")
-        integers = [f.add(a, b), f.sub(a, b), f.mul(a, b), f.sdiv(a, b), f.srem(a, b), f.udiv(a, 2), f.and_(a, 3),
-                    f.or_(a, 8), f.xor(a, b), f.shl(a, 2), f.ashr(b, 1), f.lshr(b, 60), f.zext(f.trunc(b, "i8"), "i64"),
-                    f.select(f.icmp("slt", a, b), a, b)]
+        integers = [
+            f.add(a, b),
+            f.sub(a, b),
+            f.mul(a, b),
+            f.sdiv(a, b),
+            f.srem(a, b),
+            f.udiv(a, 2),
+            f.and_(a, 3),
+            f.or_(a, 8),
+            f.xor(a, b),
+            f.shl(a, 2),
+            f.ashr(b, 1),
+            f.lshr(b, 60),
+            f.zext(f.trunc(b, "i8"), "i64"),
+            f.select(f.icmp("slt", a, b), a, b),
+        ]
         p, q = f.sitofp(a, "double"), f.sitofp(b, "double")
-        floats = [f.fadd(p, q), f.fsub(1.5, q), f.fmul(p, 2), f.fdiv(p, q), f.fneg(p), f.fma(p, q, 1.0),
-                  f.fpext(f.fptrunc(p, "float"), "double"), f.select(f.fcmp("olt", p, q), p, q), f.minimum(p, q),
-                  f.maximum(p, q)]
+        floats = [
+            f.fadd(p, q),
+            f.fsub(1.5, q),
+            f.fmul(p, 2),
+            f.fdiv(p, q),
+            f.fneg(p),
+            f.fma(p, q, 1.0),
+            f.fpext(f.fptrunc(p, "float"), "double"),
+            f.select(f.fcmp("olt", p, q), p, q),
+            f.minimum(p, q),
+            f.maximum(p, q),
+        ]
         for i, value in enumerate([*(f.sitofp(v, "double") for v in integers), *floats]):
             f.store(value, f.offset(f["p1"], "double", i))
+
     run(build, x, out)
-    assert out.tolist() == [4, 10, -21, -2, 1, 3, 3, 15, -6, 28, -2, 15, 253, -3,
-                            4, 4.5, 14, 7 / -3, -7, -20, 7, -3, -3, 7]
+    assert out.tolist() == [
+        4,
+        10,
+        -21,
+        -2,
+        1,
+        3,
+        3,
+        15,
+        -6,
+        28,
+        -2,
+        15,
+        253,
+        -3,
+        4,
+        4.5,
+        14,
+        7 / -3,
+        -7,
+        -20,
+        7,
+        -3,
+        -3,
+        7,
+    ]
 
 
 @pytest.mark.parametrize(("start", "stop", "expected"), [(0, 5, 10), (2, 5, 9), (5, 5, -1), (7, 5, -1)])
@@ -111,6 +168,7 @@ def test_loop_that_may_be_empty(start: int, stop: int, expected: int) -> None:
             first = f.select(f.icmp("eq", loop.values[0], -1), 0, loop.values[0])
             loop.next = [f.add(first, loop.index)]
         return loop.results[0]
+
     assert run(build, numbers=(start, stop)) == expected
 
 
@@ -121,6 +179,7 @@ def test_nested_loops_carry_values() -> None:
                 inner.next = [f.add(inner.values[0], f.mul(inner.index, outer.index))]
             outer.next = [inner.results[0], f.mul(outer.values[1], 2)]
         return f.add(f.mul(outer.results[0], 1000), outer.results[1])
+
     assert run(build) == (0 + 3 + 6 + 9) * 6 * 1000 + 16
 
 
@@ -140,6 +199,7 @@ def test_when_and_switch(number: int, expected: int) -> None:
         with f.when(f.icmp("ult", f["n0"], 3), [value], cold=True) as branch:
             branch.next = [f.add(value, f.mul(f["n0"], 10))]
         return branch.results[0]
+
     assert run(build, out, numbers=(number,)) == expected
 
 
@@ -152,6 +212,7 @@ def test_reduction_order(count: int) -> None:
         value = f.load(f["p0"], vector("float", count))
         for i, kind in enumerate(("add", "mul", "min", "max")):
             f.store(f.reduce(kind, value), f.offset(f["p1"], "float", i))
+
     run(build, x, out)
     total, product = x, x
     while total.size > 1:
@@ -171,6 +232,7 @@ def test_reductions_of_integers_and_nan() -> None:
         for part in parts:
             total = f.add(f.mul(total, 100), part)
         return total
+
     expected = 1
     for part in (13, -7, 12, 5 & -7 & 12 & 3, 5 | -7 | 12 | 3, 5 ^ -7 ^ 12 ^ 3):
         expected = expected * 100 + part
@@ -184,6 +246,7 @@ def test_masked_memory_touches_nothing_else(left: int) -> None:
     def build(f: Function) -> None:
         for mask in (f.tail_mask(f["n0"], 8), f.tail_mask(left, 8)):
             f.masked_store(f.masked_load(f["p0"], V8, mask, otherwise=5), f["p1"], mask)
+
     run(build, x, out, numbers=(left,))
     assert out.tolist() == [*x[:left], *[-1] * (8 - left)]
 
@@ -203,6 +266,7 @@ def test_vectors_and_indexed_memory() -> None:
         f.fence()
         some = f.any(f.fcmp("ogt", value, 60.0))
         return f.add(f.fptosi(f.extract(value, f["n0"]), "i64"), f.zext(some, "i64"))
+
     assert run(build, x, out, numbers=(2,)) == 1
     assert out.tolist() == [0, 30, 40, 0, 50, 0, 40, 0, 30, 0, 20, 0, 10, 0, 0, 0]
 
@@ -217,6 +281,7 @@ def test_global_constants_are_stored_once() -> None:
         at = f.module.constant(data)
         f.store(f.load(at, "<32 x i64>"), f["p0"], 8)
         return f.and_(f.ptrtoint(at, "i64"), 63)
+
     out = np.zeros(256, np.uint8)
     assert run(build, out) == 0
     assert out.tobytes() == data
@@ -229,6 +294,7 @@ def test_equal_functions_are_shared() -> None:
         f = Function(module, name, [("i64", "x")], "i64", internal=internal)
         f.ret(f.add(f["x"], number))
         return module.add(f)
+
     assert [add("one", 1), add("other", 1), add("one", 2), add("two", 2)] == ["one", "one", "one.2", "one.2"]
     assert [add("out", 1, False), add("out2", 1, False)] == ["out", "out2"]
     with pytest.raises(ValueError, match="two functions"):
@@ -250,7 +316,7 @@ def test_bad_code_is_an_internal_error_with_the_code() -> None:
         with pytest.raises(InternalError, match="LLVM refuses") as caught:
             compile_object(f"define void @f() {{\n  {body}\n  ret void\n}}", host())
         assert body in str(caught.value)
-    with pytest.raises(InternalError):     # parses, but the verifier finds a use before its definition
+    with pytest.raises(InternalError):  # parses, but the verifier finds a use before its definition
         verify("define i64 @f() {\n  %a = add i64 %b, 1\n  %b = add i64 1, 1\n  ret i64 %a\n}")
 
 
@@ -277,6 +343,7 @@ def test_targets(name: str) -> None:
 
 def test_same_text_twice() -> None:
     """Code does not depend on anything but what was asked for."""
+
     def text() -> str:
         module = Module(host())
         f = Function(module, "f", [("ptr", "p")], internal=False)
@@ -284,4 +351,5 @@ def test_same_text_twice() -> None:
         f.ret()
         module.add(f)
         return module.text()
+
     assert text() == text()

@@ -19,15 +19,56 @@ from graphc.runtime.library import Library
 
 # The errors docs/numerics.md states, in ulp: binary32, binary64. The requirement is 2 and 4.
 LIMITS = {
-    "exp": (1.1, 1.1), "expm1": (1.2, 1.3), "log": (0.9, 0.9), "log1p": (1.5, 1.5), "tanh": (1.4, 2.7),
-    "sigmoid": (1.7, 1.7), "erf": (1.3, 1.3), "sin": (1.0, 1.1), "cos": (1.0, 1.1), "sqrt": (0.5, 0.5),
+    "exp": (1.1, 1.1),
+    "expm1": (1.2, 1.3),
+    "log": (0.9, 0.9),
+    "log1p": (1.5, 1.5),
+    "tanh": (1.4, 2.7),
+    "sigmoid": (1.7, 1.7),
+    "erf": (1.3, 1.3),
+    "sin": (1.0, 1.1),
+    "cos": (1.0, 1.1),
+    "sqrt": (0.5, 0.5),
     "rsqrt": (1.5, 1.5),
 }
 BINARY = ("pow", "min", "max", "floordiv", "mod")
-SPECIAL = [0.0, -0.0, 1, -1, 2, -2, 3, -3, 0.5, -0.5, 1.5, -1.5, 2.5, -7, 1e30, -1e30, 1e-30, -1e-30, np.inf, -np.inf,
-           np.nan, 1e-42, -1e-42, 3e38, -3e38, 0.99999994, 1.0000001, 16777216, -16777215, 88.8, -103.9, 89.5, -746]
+SPECIAL = [
+    0.0,
+    -0.0,
+    1,
+    -1,
+    2,
+    -2,
+    3,
+    -3,
+    0.5,
+    -0.5,
+    1.5,
+    -1.5,
+    2.5,
+    -7,
+    1e30,
+    -1e30,
+    1e-30,
+    -1e-30,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1e-42,
+    -1e-42,
+    3e38,
+    -3e38,
+    0.99999994,
+    1.0000001,
+    16777216,
+    -16777215,
+    88.8,
+    -103.9,
+    89.5,
+    -746,
+]
 EXTENDED = np.finfo(np.longdouble).nmant > 60
-pytestmark = pytest.mark.filterwarnings("ignore")     # numpy warns of overflow and invalid values, which are meant
+pytestmark = pytest.mark.filterwarnings("ignore")  # numpy warns of overflow and invalid values, which are meant
 
 
 def emit(target: Target, scalar: str, lanes: int, names: dict[str, int]) -> Module:
@@ -64,7 +105,9 @@ def functions(target: Target, scalar: str, lanes: int) -> dict[str, Callable[...
             result = np.empty_like(inputs[0])
             code(*(x.ctypes.data for x in inputs), result.ctypes.data, result.size)
             return result
+
         return run
+
     return {name: bind(name) for name in names}
 
 
@@ -94,22 +137,26 @@ def errors(result: np.ndarray, exact: np.ndarray) -> np.ndarray:
     finite = np.isfinite(rounded) & np.isfinite(result)
     unit = np.spacing(np.abs(np.where(finite, rounded, 1)))
     error = np.abs(np.where(finite, result, 0) - np.where(finite, exact, 0)) / unit
-    same = (np.isnan(result) & np.isnan(rounded)) | (
-        (result == rounded) & (np.signbit(result) == np.signbit(rounded)))
+    same = (np.isnan(result) & np.isnan(rounded)) | ((result == rounded) & (np.signbit(result) == np.signbit(rounded)))
     return np.where(finite & ((rounded != 0) | (result != 0)), error, np.where(same, 0, np.inf))
 
 
 def doubles(count: int) -> np.ndarray:
     rng = np.random.default_rng(7)
-    ranges = [rng.uniform(-750, 720, count), rng.uniform(-2, 2, count), rng.uniform(-7, 7, count),
-              np.exp(rng.uniform(-40, 40, count)), rng.uniform(-2e6, 2e6, count)]
+    ranges = [
+        rng.uniform(-750, 720, count),
+        rng.uniform(-2, 2, count),
+        rng.uniform(-7, 7, count),
+        np.exp(rng.uniform(-40, 40, count)),
+        rng.uniform(-2e6, 2e6, count),
+    ]
     patterns = rng.integers(0, 2**64, 2 * count, dtype=np.uint64).view(np.float64)
     return np.concatenate([patterns, *ranges, np.resize(np.array(SPECIAL), 64)])
 
 
 def floats(stride: int) -> np.ndarray:
     x = np.arange(0, 2**32, stride, dtype=np.uint64).astype(np.uint32)
-    return np.concatenate([x[:x.size // 64 * 64].view(np.float32), np.resize(np.array(SPECIAL, np.float32), 64)])
+    return np.concatenate([x[: x.size // 64 * 64].view(np.float32), np.resize(np.array(SPECIAL, np.float32), 64)])
 
 
 def runnable() -> list[Target]:
@@ -123,8 +170,11 @@ def test_float_error(name: str) -> None:
     """Every 1499th of all bit patterns; binary64 is exact enough a reference."""
     x = floats(1499)
     result = functions(host(), "float", host().lanes(4))[name](x)
-    wide = functions(host(), "double", host().lanes(8))["erf"](x.astype(np.float64)) if name == "erf" else reference(
-        name, x.astype(np.float64))
+    wide = (
+        functions(host(), "double", host().lanes(8))["erf"](x.astype(np.float64))
+        if name == "erf"
+        else reference(name, x.astype(np.float64))
+    )
     assert errors(result, wide).max() <= LIMITS[name][0]
 
 
@@ -168,9 +218,14 @@ def pairs(kind: type) -> tuple[np.ndarray, np.ndarray]:
     integers = np.uint32 if kind is np.float32 else np.uint64
     bits = rng.integers(0, np.iinfo(integers).max, (count, 2), dtype=integers).view(kind)
     with np.errstate(all="ignore"):
-        parts = [cross, bits, rng.uniform(-30, 30, (count, 2)), rng.integers(-50, 50, (count, 2)),
-                 np.stack([np.exp(rng.uniform(-40, 40, count)), rng.uniform(-9, 9, count)], 1),
-                 np.stack([1 + rng.standard_normal(count) * 1e-3, rng.standard_normal(count) * 3e4], 1)]
+        parts = [
+            cross,
+            bits,
+            rng.uniform(-30, 30, (count, 2)),
+            rng.integers(-50, 50, (count, 2)),
+            np.stack([np.exp(rng.uniform(-40, 40, count)), rng.uniform(-9, 9, count)], 1),
+            np.stack([1 + rng.standard_normal(count) * 1e-3, rng.standard_normal(count) * 3e4], 1),
+        ]
         both = np.concatenate([part.astype(kind) for part in parts])
     return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
 
@@ -199,8 +254,16 @@ def test_exact_binary(target: Target, scalar: str, kind: type) -> None:
 def test_exact_unary(scalar: str, kind: type) -> None:
     x = np.concatenate([floats(99991).astype(kind), pairs(kind)[0]])
     code = functions(host(), scalar, 8)
-    for name, numpy in (("floor", np.floor), ("ceil", np.ceil), ("round", np.rint), ("neg", np.negative),
-                        ("abs", np.abs), ("sign", np.sign), ("isnan", np.isnan), ("isinf", np.isinf)):
+    for name, numpy in (
+        ("floor", np.floor),
+        ("ceil", np.ceil),
+        ("round", np.rint),
+        ("neg", np.negative),
+        ("abs", np.abs),
+        ("sign", np.sign),
+        ("isnan", np.isnan),
+        ("isinf", np.isinf),
+    ):
         assert errors(code[name](x), numpy(x).astype(kind)).max() == 0, name
     assert np.array_equal(code["relu"](x), np.maximum(x, 0), equal_nan=True)
 
