@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphc.frontend.arithmetic import Operand, elementwise
 from graphc.frontend.call import Site, Wrong
+from graphc.frontend.classes import at_class, class_numbers, row_weights
 from graphc.frontend.functions import function
 from graphc.frontend.pattern import matching
 from graphc.frontend.values import Tensor, Value, tensor
@@ -12,23 +13,27 @@ from graphc.ir.node import Node, constant, make
 from graphc.ops.build import cast, compare, reduce, size_of, where
 
 
-def _reduced(site: Site, rows: Node, live: Node | None = None) -> Tensor:
-    """The rows as `reduction` says; rows where `live` is false do not count in the mean."""
+def _reduced(site: Site, rows: Node, weights: Node | None = None) -> Tensor:
+    """The rows as `reduction` says; the mean is their sum over the sum of their `weights` (1 each)."""
     how = site.word("reduction", ("mean", "sum", "none"), "mean")
     if how == "none":
         return tensor(rows)
     total = reduce("sum", rows, *range(len(rows.shape)))
     if how == "sum":
         return tensor(total)
-    if live is None:
+    if weights is None:
         return tensor(total / size_of(product(rows.shape), rows.dtype))
-    count = reduce("sum", cast(live, rows.dtype), *range(len(rows.shape)))
-    return tensor(total / make("max", count, constant(1.0, count.type)))
+    whole = reduce("sum", weights, *range(len(rows.shape)))
+    # Without a row that counts the mean is 0, as their sum is.
+    return tensor(where(compare("eq", whole, 0.0), 0.0, total) / where(compare("eq", whole, 0.0), 1.0, whole))
 
 
-@function("cross_entropy(logits, labels, axis=, smoothing=, ignore=, reduction=)")
+@function("cross_entropy(logits, labels, axis=, smoothing=, ignore=, weights=, reduction=)")
 def _cross_entropy(site: Site) -> Value:
-    """-log of the probability that softmax gives the label; labels are class numbers or distributions."""
+    """-log of the probability that softmax gives the label; labels are class numbers or distributions.
+
+    With `weights` a row is multiplied by the weight of its class, and the mean is by weight, too.
+    """
     logits, labels = site.tensor("logits", "f"), site.tensor("labels", "fiu")
     given = site.operand("logits")
     axis = site.axis("axis", Operand(logits, given.span, given.name, given.origin, given.origin_text), -1)
@@ -41,8 +46,11 @@ def _cross_entropy(site: Site) -> Value:
         site.fail("ignore", "needs labels that are class numbers")
         raise Wrong
     rows = site.make("cross_entropy", logits.node, labels.node, axis=axis, smoothing=smoothing, ignore=ignore)
-    live = None if ignore is None else compare("ne", labels.node, ignore)
-    return _reduced(site, rows.node, live)
+    live = None if ignore is None else cast(compare("ne", labels.node, ignore), logits.dtype)
+    if not site.has("weights"):
+        return _reduced(site, rows.node, live)
+    weights = row_weights(site, logits, labels, axis)
+    return _reduced(site, rows.node * weights, weights if live is None else weights * live)
 
 
 @function("binary_cross_entropy(logit, target, reduction=)")
@@ -118,11 +126,7 @@ def _nll(site: Site) -> Value:
     rows = tuple(dim for i, dim in enumerate(x.shape) if i != axis)
     if labels.shape != rows:
         _mismatch(site, "log_probabilities", x, "labels", labels)
-    classes = make("iota", dtype=labels.dtype, shape=x.shape, axis=axis)
-    kept = tuple(i for i in range(x.rank) if i != axis)
-    spread = make("broadcast", labels.node, shape=x.shape, axes=kept)
-    picked = where(make("eq", classes, spread), x.node, 0.0)
-    return _reduced(site, -reduce("sum", picked, axis))
+    return _reduced(site, -at_class(x.node, class_numbers(labels.node, x.shape[axis]), axis))
 
 
 @function("sum_squares(pattern)")
