@@ -30,7 +30,7 @@ from graphc.codegen.kernel import (
 from graphc.codegen.llvm import Function, Value, const, lanes, vector
 from graphc.codegen.primitives import llvm_type
 from graphc.ir.dims import Dim, Symbol
-from graphc.ir.types import BOOL, I8, I64, DType
+from graphc.ir.types import BOOL, I8, I32, I64, DType
 
 
 class ScalarCode:
@@ -190,7 +190,8 @@ class ScalarCode:
             if isinstance(term, Var) and self.places[term][2]:
                 value = self._plus(value, ids, coefficient, scalar)
             elif isinstance(term, Scalar) and self.facts(term)[1]:
-                value = self._plus(value, self.convert(self.value(term), term.dtype, I64), coefficient, scalar)
+                lane = self.convert(self.value(term), term.dtype, I64 if scalar == "i64" else I32)
+                value = self._plus(value, lane, coefficient, scalar)
         return value
 
     def _plus(self, total: Value, lane_values: Value, coefficient: Dim, scalar: str) -> Value:
