@@ -168,9 +168,15 @@ def adasecant(first: float = 0.1, most: float = 1.8, eps: float = 1e-6) -> Rule:
         delta = e["delta_before"] if t > 1 else -first * g
         e["tau"] = max(1.5, 1 + (tau * (1 - e["delta"] ** 2 / (e["delta2"] + 1e-30)) if t > 1 else 0.0))
         observed = {
-            **{"num": (before - g) * (before - e["g"]), "den": (before - e["g"]) * (g - e["g"])},
-            **{"g": g, "g2": g * g, "alpha": alpha, "alpha2": alpha**2},
-            **{"delta": delta, "delta2": delta**2, "product": alpha * delta},
+            "num": (before - g) * (before - e["g"]),
+            "den": (before - e["g"]) * (g - e["g"]),
+            "g": g,
+            "g2": g * g,
+            "alpha": alpha,
+            "alpha2": alpha**2,
+            "delta": delta,
+            "delta2": delta**2,
+            "product": alpha * delta,
         }
         for name, value in observed.items():
             e[name] += (value - e[name]) / (tau if t > 1 else 1.0)
