@@ -82,7 +82,8 @@ def summary(model: Model) -> str:
 
     count = sum(array.size for array in model.params.values())
     inputs = ", ".join(f"{leaf.name}: {describe(leaf)}" for leaf in model.signature.with_role("input"))
-    return f"{model.name}({inputs}), {counted(count, 'parameter')} in {counted(len(model.params), 'tensor')}"
+    size = f"{counted(count, 'parameter')} in {counted(len(model.params), 'tensor')}" if count else "no parameters"
+    return f"{model.name}({inputs}), {size}"
 
 
 def _add_run(commands: Commands) -> None:
