@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.autodiff import gradients
-from graphc.ir.dims import Dim, Symbol
+from graphc.ir.dims import Dim, Symbol, symbol, symbols
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, leaf, postorder
 from graphc.source import Span
@@ -120,8 +120,17 @@ def _updates(training: Training, grads: dict[Node, Node]) -> dict[Node, Node]:
 def entry(
     name: str, leaves: Iterable[Node], outputs: Mapping[str, Node], updates: Mapping[Node, Node] | None = None
 ) -> Graph:
-    """A graph that declares, in the given order, those leaves that its results depend on or that it updates."""
-    updates = dict(updates or {})
+    """A graph that declares, in the given order, those leaves that its results depend on or that it updates.
+
+    Also the inputs that alone say how large a run-time dimension is: `uniform(like=x)` reads no element of x.
+    """
+    updates, order = dict(updates or {}), list(leaves)
     used: dict[Node, Any] = dict.fromkeys(postorder([*outputs.values(), *updates.values()]))
     used.update(dict.fromkeys(updates))
-    return Graph(name, tuple(x for x in leaves if x in used), dict(outputs), updates)
+    graph = Graph(name, tuple(x for x in order if x in used), dict(outputs), updates)
+    known = [dim for x in graph.leaves if x.attr("role") == "input" for dim in x.shape]
+    missing = dict.fromkeys(dim for dim in graph.symbols() if symbol(dim.name, dim.low, dim.high) not in known)
+    sizes = [x for x in order if x.attr("role") == "input" and any(s in missing for d in x.shape for s in symbols(d))]
+    if not sizes:
+        return graph
+    return Graph(name, tuple(x for x in order if x in used or x in sizes), dict(outputs), updates)

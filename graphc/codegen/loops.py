@@ -33,7 +33,9 @@ from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
 from graphc.ops.op import Reduction
 
-EXPENSIVE = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "div", "sqrt"})
+EXPENSIVE = frozenset(
+    {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "div", "sqrt", "random_uniform"}
+)
 
 
 @dataclass(frozen=True)
