@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphc.codegen.entry import EntryCode
-from graphc.codegen.kernel import print_kernel
+from graphc.codegen.kernel_text import print_kernel
 from graphc.codegen.memory import size_of
 from graphc.codegen.schedule import Memory, Task
 from graphc.compilation import Compilation
