@@ -65,7 +65,8 @@ def train_section(shared: Shared, frame: Frame, train: s.Train) -> Section:
                 misplaced(shared, one, "a train section")
     if "loss" not in given:
         shared.error("GC0606", f"`train {train.model.name}` has no loss", train.header, help="add loss = ...")
-    if not any(choice.pattern is None for choice in section.choices):
+    written = any(isinstance(one, s.OptimizerUse) and one.pattern is None for one in train.body)
+    if not written and not any(choice.pattern is None for choice in section.choices):
         help = "add optimizer = adam(lr = 1e-3)"
         shared.error("GC0606", f"`train {train.model.name}` has no optimizer", train.model.span, help=help)
     return section
