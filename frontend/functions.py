@@ -25,7 +25,7 @@ LATER = frozenset(  # in the language, not in this version
     {
         *("conv", "conv_transpose", "max_pool", "avg_pool", "global_max_pool", "global_avg_pool", "cumsum"),
         *("glorot_uniform", "glorot_normal", "he_normal", "he_uniform", "lecun_normal"),
-        *("orthogonal", "truncated_normal", "batch_norm", "maxout"),
+        *("orthogonal", "truncated_normal"),
     }
 )
 

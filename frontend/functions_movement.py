@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand, literal_as
 from graphc.frontend.call import Site, Wrong
+from graphc.frontend.classes import class_numbers
 from graphc.frontend.dimension import dim_of, fits_limits
 from graphc.frontend.functions import function
 from graphc.frontend.literal import _static
@@ -20,10 +21,14 @@ def _as_operand(site: Site, name: str, x: Tensor) -> Operand:
     return Operand(x, given.span, given.name, given.origin, given.origin_text)
 
 
-@function("reshape(x, shape)")
+@function("reshape(x, shape=, like=)")
 def _reshape(site: Site) -> Value:
-    """The same elements in row-major order; one size may be -1."""
-    x, shape = site.tensor("x"), site.dims("shape")
+    """The same elements in row-major order; one size may be -1. `like` takes the shape of a value."""
+    if site.has("shape") == site.has("like"):
+        site.error("GC0402", "`reshape` needs either a shape or like=", site.span)
+        raise Wrong
+    x = site.tensor("x")
+    shape = site.dims("shape") if site.has("shape") else list(site.tensor("like").shape)
     open_axes = [i for i, dim in enumerate(shape) if dim == -1]
     if len(open_axes) > 1:
         site.error("GC0313", "one size of a reshape can be -1, not two", site.where("shape"))
@@ -252,8 +257,9 @@ def _one_hot(site: Site) -> Value:
     shape = (*index.shape, size)
     if not fits_limits(site.shared, TensorType(dtype, shape), site.span):
         raise Wrong
-    positions = make("iota", dtype=index.dtype, shape=shape, axis=index.rank)
-    spread = make("broadcast", index.node, shape=shape, axes=tuple(range(index.rank)))
+    positions = make("iota", dtype=I32, shape=shape, axis=index.rank)
+    numbers = class_numbers(index.node, size)
+    spread = make("broadcast", numbers, shape=shape, axes=tuple(range(index.rank)))
     kind = TensorType(dtype, shape)
     node = where(make("eq", positions, spread), constant(1, kind), constant(0, kind))
     return tensor(node, (*index.flexible, False))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from graphc.frontend.arithmetic import Operand
 from graphc.frontend.call import Site, Wrong
 from graphc.frontend.functions import function
-from graphc.frontend.values import Tensor, Value, tensor
-from graphc.ir.dims import product
+from graphc.frontend.values import Size, Tensor, Value, tensor
+from graphc.ir.dims import divide_exactly, product
 from graphc.ir.node import Node, make
 from graphc.ir.types import I32
 from graphc.ops.build import cast, fill, size_of
@@ -89,6 +89,29 @@ def _var(site: Site) -> Value:
     square = tensor(make("mul", distance, distance), x.flexible)
     total = _fold(site, "reduce_sum", square, axes)
     return tensor(mean_of(total.node, x, axes), total.flexible)
+
+
+@function("count(x, axis=, keep=)")
+def _count(site: Site) -> Value:
+    """How many elements a sum over these axes adds up, as a dimension."""
+    x, _, axes = reduced(site)
+    return Size(product(x.shape[i] for i in axes))
+
+
+@function("maxout(x, parts, axis=)")
+def _maxout(site: Site) -> Value:
+    """The largest of each `parts` neighbours along an axis (the last): Goodfellow et al. 2013."""
+    x = site.tensor("x", "fiu")
+    given = site.operand("x")
+    axis = site.axis("axis", Operand(x, given.span, given.name, given.origin, given.origin_text), -1)
+    parts = site.integer("parts", None, 1)
+    size = divide_exactly(x.shape[axis], parts)
+    if size is None:
+        site.error("GC0313", f"an axis of {x.shape[axis]} has no groups of {parts}", site.where("parts"))
+        raise Wrong
+    groups = site.make("reshape", x.node, shape=(*x.shape[:axis], size, parts, *x.shape[axis + 1 :]))
+    made = site.make("reduce_max", groups.node, axes=(axis + 1,))
+    return tensor(made.node, tuple(free and i != axis for i, free in enumerate(x.flexible)))
 
 
 def _axis_function(name: str) -> None:
