@@ -131,8 +131,8 @@ def valley(
     """The cost over two weights as contours with the path of a descent; with `is_surface` a second panel in 3D.
 
     cost        asked once at every pair of x[N] and y[M]
-    path        [steps, 2] of weights, in order; in 3D it runs at its own cost
-    best        where the minimum is known to be
+    path        [steps, 2] of weights, in order; in 3D it runs at the height that `cost` gives it
+    best        where the minimum is known to be; without it the end of the path is marked
     """
     height = np.array([[cost(float(a), float(b)) for a in x] for b in y])
     steps = np.asarray(path)
@@ -144,8 +144,8 @@ def valley(
         style = {"linewidth": 1.3, "marker": "o", "markersize": 2.2} if len(steps) <= 500 else {"linewidth": 0.7}
         axes.plot(*steps.T, color=NEGATIVE, label="descent", **style)
         axes.scatter(*steps[0], color="white", edgecolors=INK, zorder=4, s=36, label="start")
-        if best is not None:
-            axes.scatter(*best, color=COLOURS[4], edgecolors="white", marker="*", zorder=5, s=170, label="minimum")
+        star, label = (steps[-1], "end") if best is None else (best, "minimum")
+        axes.scatter(*star, color=COLOURS[4], edgecolors="white", marker="*", zorder=5, s=170, label=label)
         axes.set_xlabel(names[0])
         axes.set_ylabel(names[1])
         axes.legend(loc="best", framealpha=0.9, fontsize=8)

@@ -68,10 +68,7 @@ def main() -> None:
         ),
         lines({"-log-likelihood": costs}, title="the cost of each step", names=("step", "")),
     ]
-    end = (float(w[0]), float(w[1]))
-    panels += valley(
-        cost, across, across, path, title=f"the cost over the weights, b = {b:.2f}", best=end, is_surface=True
-    )
+    panels += valley(cost, across, across, path, title=f"the cost over the weights, b = {b:.2f}", is_surface=True)
     print(write(arguments.out / "admission.png", panels, columns=2))
 
 
