@@ -144,7 +144,7 @@ def valley(
         style = {"linewidth": 1.3, "marker": "o", "markersize": 2.2} if len(steps) <= 500 else {"linewidth": 0.7}
         axes.plot(*steps.T, color=NEGATIVE, label="descent", **style)
         axes.scatter(*steps[0], color="white", edgecolors=INK, zorder=4, s=36, label="start")
-        star, label = (steps[-1], "end") if best is None else (best, "minimum")
+        star, label = (tuple(steps[-1]), "end") if best is None else (best, "minimum")
         axes.scatter(*star, color=COLOURS[4], edgecolors="white", marker="*", zorder=5, s=170, label=label)
         axes.set_xlabel(names[0])
         axes.set_ylabel(names[1])
