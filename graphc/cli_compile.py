@@ -12,7 +12,7 @@ from graphc.runtime.errors import OptionError
 
 Commands = Any  # argparse gives its subparsers no public type
 
-STAGES = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm", "memory", "fusion")
+STAGES = ("ast", "graph", "backward", "optimised", "passes", "kernels", "llvm", "asm", "memory", "fusion")
 DRAWN = ("graph", "backward", "optimised")
 EMITTED = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm", "object")
 
@@ -162,11 +162,13 @@ def _add_show(commands: Commands) -> None:
             "  graph      the dataflow graph as built\n"
             "  backward   the graph with its symbolic gradients\n"
             "  optimised  the graph after all passes\n"
+            "  passes     what each pass did, and how long it took\n"
             "  kernels    the loop nests it becomes\n"
             "  llvm, asm  LLVM IR, and assembly of the target\n"
             "  memory     the plan of the scratch memory\n"
             "  fusion     what was fused, and why the rest was not\n"
-            "The stages graph, backward and optimised can be drawn."
+            "The stages graph, backward and optimised can be drawn.  before:PASS and after:PASS\n"
+            "print the graph around a pass, such as after:fuse-epilogue."
         ),
         epilog=(
             "example:\n  graphc show digits.gc --stage backward\n"
@@ -174,7 +176,7 @@ def _add_show(commands: Commands) -> None:
         ),
     )
     command.add_argument("file", metavar="FILE.gc")
-    command.add_argument("--stage", choices=STAGES, default="graph", help="default: graph")
+    command.add_argument("--stage", metavar="STAGE", type=stage_name, default="graph", help="default: graph")
     command.add_argument("--format", choices=("text", "dot", "svg", "png"), default="text", help="default: text")
     command.add_argument(
         "--entry",
@@ -184,6 +186,13 @@ def _add_show(commands: Commands) -> None:
     command.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
     add_compile_options(command)
     command.set_defaults(command=run_show)
+
+
+def stage_name(text: str) -> str:
+    """A stage, or `before:PASS`, `after:PASS`."""
+    if text not in STAGES and not text.startswith(("before:", "after:")):
+        raise argparse.ArgumentTypeError(f"`{text}` is none of {', '.join(STAGES)}, before:PASS, after:PASS")
+    return text
 
 
 def run_show(arguments: argparse.Namespace) -> int:

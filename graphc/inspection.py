@@ -21,7 +21,7 @@ from graphc.passes.pipeline import PassTrace
 from graphc.runtime.errors import OptionError
 from graphc.source import Source, Span
 
-STAGES = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm", "memory", "fusion")
+STAGES = ("ast", "graph", "backward", "optimised", "passes", "kernels", "llvm", "asm", "memory", "fusion")
 GRAPHS = ("graph", "backward", "optimised")
 
 
@@ -37,7 +37,10 @@ class Inspection:
         return "step" if "step" in self.compilation.program.entries else "forward"
 
     def text(self, stage: str, entry: str | None = None) -> str:
-        """The stage as text; OptionError for an unknown stage or entry."""
+        """The stage as text; OptionError for an unknown stage or entry.
+
+        `passes` lists what each pass did; `before:NAME` and `after:NAME` are the graph around a pass.
+        """
         match stage:
             case "ast":
                 return "\n".join(_tree(parse(self.source)[0]))
@@ -53,6 +56,10 @@ class Inspection:
                 return "\n\n".join(self._memory(name) for name in ([entry] if entry else self.compilation.entries))
             case "fusion":
                 return self._fusion(entry or self.main_entry)
+            case "passes":
+                return "\n".join(str(trace) for trace in self._traces(entry or self.main_entry))
+        if stage.startswith(("before:", "after:")):
+            return "\n\n".join(self._around(stage, entry or self.main_entry))
         raise OptionError(f"there is no stage `{stage}`; the stages are {', '.join(STAGES)}")
 
     def graph(self, stage: str, entry: str | None = None) -> Graph:
@@ -75,7 +82,7 @@ class Inspection:
         if topic == "fusion":
             return self._fusion(self.main_entry)
         if topic == "passes":
-            return "\n".join(self._passes(self.main_entry))
+            return self.text("passes")
         raise OptionError(f"there is nothing to explain about `{topic}`; topics are fusion, passes")
 
     def memory(self) -> str:
@@ -119,16 +126,26 @@ class Inspection:
         lines.append(f"  written in place: {updated}")
         return "\n".join(lines)
 
-    def _passes(self, entry: str) -> Iterator[str]:
-        traces: list[PassTrace] = []
-        self.compilation.pipeline.run(self.compilation.program.entries[entry], verify=False, trace=traces.append)
-        yield from (str(t) for t in traces)
-
-    def _fusion(self, entry: str) -> str:
-        """The groups of the optimised entry, then for every edge that was not fused the reason."""
+    def _traces(self, entry: str) -> list[PassTrace]:
+        """What each pass of the pipeline does to an entry; the passes are run again for it."""
         traces: list[PassTrace] = []
         graph = self._of(self.compilation.program.entries, entry)
         self.compilation.pipeline.run(graph, verify=False, trace=traces.append)
+        return traces
+
+    def _around(self, stage: str, entry: str) -> list[str]:
+        """The graph before or after every run of a pass."""
+        when, _, name = stage.partition(":")
+        traces = self._traces(entry)
+        found = [t.before if when == "before" else t.after for t in traces if t.name == name]
+        if not found:
+            known = ", ".join(dict.fromkeys(t.name for t in traces))
+            raise OptionError(f"the pass `{name}` was not run; those that were: {known}")
+        return [print_graph(graph) for graph in found]
+
+    def _fusion(self, entry: str) -> str:
+        """The groups of the optimised entry, then for every edge that was not fused the reason."""
+        traces = self._traces(entry)
         result = self.compilation.optimised[entry]
         groups = [n for n in result.nodes() if n.op == "fused"]
         lines = [f"entry {entry}: {len(groups)} fused kernels of {len(self._entry(entry).schedule.tasks)} kernels"]

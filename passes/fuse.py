@@ -84,11 +84,7 @@ class _Stored:
         """
         group = self.grouping.group_of[node]
         outside = [r for r in self.readers[node] if self.grouping.group_of.get(r) is not group]
-        if (
-            group.kind == "other"
-            or node.shape == ()
-            or not all(isinstance(r.definition, Pointwise | Reduction) for r in outside)
-        ):
+        if group.kind == "other" or node.shape == () or not all(_computes(r) for r in outside):
             return {}
         inner: dict[Node, None] = {}
         loaded: dict[Node, None] = {}
@@ -109,6 +105,11 @@ class _Stored:
             if cost > RECOMPUTE_COST or len(loaded) > 1:
                 return {}
         return inner if loaded else {}
+
+
+def _computes(reader: Node) -> bool:
+    """Whether a node can compute its operand itself: not if it needs it as memory."""
+    return isinstance(reader.definition, Pointwise | Reduction) and reader.op != "reshape"
 
 
 class _Rebuild:

@@ -32,7 +32,9 @@ def is_memory(node: Node) -> bool:
 
 
 def is_elementwise(node: Node) -> bool:
-    return isinstance(node.definition, Pointwise) and not is_free(node) and node.op not in FRESH and node.op != "const"
+    """Computes an element from the operands' elements of the same place; a reshape only renames memory."""
+    known = is_free(node) or node.op in FRESH or node.op in ("const", "reshape")
+    return isinstance(node.definition, Pointwise) and not known
 
 
 def has_epilogue(node: Node) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from graphc.ir.dims import Symbol, SymDim, symbols
 from graphc.ir.node import Node, make, postorder
+from graphc.runtime.errors import GraphcError
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,15 @@ class Graph:
         from graphc.ir.text import print_graph
 
         return print_graph(self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """How a notebook shows a graph: its picture, unless it is too large to draw, and its text."""
+        from graphc.ir.view import picture
+
+        try:
+            return {"image/svg+xml": picture(self, "svg").decode(), "text/plain": str(self)}
+        except GraphcError:
+            return {"text/plain": str(self)}
 
 
 def _symbols_in(value: object) -> tuple[Symbol, ...]:

@@ -115,3 +115,12 @@ def test_results_of_unrelated_shapes_are_refused() -> None:
     b = leaf("input", "b", TensorType(F32, (5,)))
     with pytest.raises(KernelError, match="in a loop nest over"):
         lower("k", {a + 1.0: Buffer("y0", F32, (3,)), b + 1.0: Buffer("y1", F32, (5,))}, {a: X, b: X}, host())
+
+
+def test_a_reshape_is_another_name_of_memory() -> None:
+    """Not an op of its neighbours' kernels: there it would divide to find its elements."""
+    x = leaf("input", "x", TensorType(F32, (N, 8, 8)))
+    w = leaf("param", "w", TensorType(F32, (64, 40)))
+    flat = make("reshape", make("tanh", x) * 0.5, shape=(N, 64))
+    texts = kernels(Graph("g", (x, w), {"y": make("contract", flat, w, spec="ik,kj->ij")}))
+    assert len(texts) == 2 and not any("floordiv" in text for text in texts)
