@@ -10,6 +10,7 @@ from graphc.frontend.pattern import matching
 from graphc.frontend.values import Tensor, Value, tensor
 from graphc.ir.dims import product
 from graphc.ir.node import Node, constant, make
+from graphc.ir.types import TensorType
 from graphc.ops.build import cast, compare, reduce, size_of, where
 
 
@@ -125,7 +126,10 @@ def _nll(site: Site) -> Value:
     axis = site.axis("axis", Operand(x, given.span, given.name, given.origin, given.origin_text), -1)
     rows = tuple(dim for i, dim in enumerate(x.shape) if i != axis)
     if labels.shape != rows:
-        _mismatch(site, "log_probabilities", x, "labels", labels)
+        also = [(site.where("log_probabilities"), str(x)), (site.where("labels"), str(labels))]
+        help = f"one class number for each row: {TensorType(labels.dtype, rows)}"
+        site.shared.error("GC0201", f"`nll` compares {x} with the labels {labels}", site.mark, also=also, help=help)
+        raise Wrong
     return _reduced(site, -at_class(x.node, class_numbers(labels.node, x.shape[axis]), axis))
 
 

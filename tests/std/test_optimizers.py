@@ -145,10 +145,13 @@ def adam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, decay
     return rule
 
 
-def nadam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Rule:
+def nadam(lr: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, psi: float = 0.004) -> Rule:
+    """With the schedule mu(t) = b1 (1 - 0.96 ** (t psi) / 2)."""
+    mu = [b1 * (1 - 0.5 * 0.96 ** (t * psi)) for t in range(12)]
+
     def rule(p: Array, g: Array, t: int, slots: Slots) -> Array:
         m, v = average(slots, "m", b1, g), average(slots, "v", b2, g**2)
-        ahead = b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+        ahead = mu[t + 1] * m / (1 - math.prod(mu[1 : t + 2])) + (1 - mu[t]) * g / (1 - math.prod(mu[1 : t + 1]))
         return p - lr * ahead / (np.sqrt(v / (1 - b2**t)) + eps)
 
     return rule
@@ -219,7 +222,7 @@ CASES: dict[str, Rule] = {
     "adamw()": adam(1e-3, decay=0.01),
     "adamw(lr = 0.01, b1 = 0.8, b2 = 0.99, eps = 0.1, decay = 0.1)": adam(0.01, 0.8, 0.99, 0.1, 0.1),
     "nadam()": nadam(2e-3),
-    "nadam(lr = 0.01, b1 = 0.8, b2 = 0.99, eps = 0.1)": nadam(0.01, 0.8, 0.99, 0.1),
+    "nadam(lr = 0.01, b1 = 0.8, b2 = 0.99, eps = 0.1, psi = 0.1)": nadam(0.01, 0.8, 0.99, 0.1, 0.1),
     "adasecant()": adasecant(),
     "adasecant(first = 0.3, most = 0.5, eps = 1e-3)": adasecant(0.3, 0.5, 1e-3),
 }
