@@ -36,19 +36,23 @@ def _uniform(site: Site, kind: TensorType) -> Node:
 
 
 def _kind(site: Site) -> tuple[TensorType, tuple[bool, ...]]:
-    """The type of the result, from `shape` (and `type`) or `like`."""
+    """The type of the result: the shape from `shape` or `like`, the element type from `type`, `like` or `real`."""
     if site.has("shape") == site.has("like"):
         help = f"{site.name}([B, D]) or {site.name}(like=x)"
         site.error("GC0402", f"`{site.name}` needs either a shape or like=", site.span, help=help)
         raise Wrong
+    dtype = site.dtype("type") if site.has("type") else None
+    if dtype is not None and not dtype.is_float:
+        site.fail("type", f"must be a float type, not {dtype}")
+        raise Wrong
     if site.has("like"):
-        x = site.tensor("like", "f")
-        return x.node.type, x.flexible
+        x = site.tensor("like", "f" if dtype is None else "")
+        return TensorType(dtype or x.dtype, x.shape), x.flexible
     shape = tuple(site.dims("shape"))
     if any(bounds(dim)[0] < 1 for dim in shape):
         site.fail("shape", "must hold sizes of at least 1")
         raise Wrong
-    kind = TensorType(site.real, shape)
+    kind = TensorType(dtype or site.real, shape)
     if not fits_limits(site.shared, kind, site.where("shape")):
         raise Wrong
     return kind, (False,) * len(shape)
@@ -81,15 +85,15 @@ def _scaled(site: Site, x: Tensor, factor: Operand, offset: Operand) -> Value:
     return made
 
 
-@function("uniform(shape=, low=, high=, like=)")
+@function("uniform(shape=, low=, high=, like=, type=)")
 def _uniform_function(site: Site) -> Value:
     """Numbers in [low, high), by default [0, 1)."""
     kind, flexible = _kind(site)
     low, high = _operand(site, "low", 0.0), _operand(site, "high", 1.0)
     a, b = _number(low), _number(high)
     if a is not None and b is not None:
-        if not a <= b or math.isinf(b - a):
-            site.fail("high", "must not be less than `low`" if a > b else "is too far from `low`")
+        if not a <= b or not math.isfinite(b - a):
+            site.fail("high", "must not be less than `low`" if a > b else "and `low` must be finite")
             raise Wrong
         width = Operand(Literal(b - a), high.span)
     else:
@@ -100,7 +104,7 @@ def _uniform_function(site: Site) -> Value:
     return _scaled(site, Tensor(_uniform(site, kind), flexible), width, low)
 
 
-@function("normal(shape=, mean=, std=, like=)")
+@function("normal(shape=, mean=, std=, like=, type=)")
 def _normal(site: Site) -> Value:
     """mean + std * z with z standard normal, by Box and Muller 1958 from two uniform numbers."""
     kind, flexible = _kind(site)
@@ -116,7 +120,7 @@ def _normal(site: Site) -> Value:
     return _scaled(site, Tensor(z, flexible), std, mean)
 
 
-@function("bernoulli(p, shape=, like=)")
+@function("bernoulli(p, shape=, like=, type=)")
 def _bernoulli(site: Site) -> Value:
     """1 with probability p, else 0, as floats; NaN where p is NaN. No derivative flows to p."""
     given = site.operand("p")
