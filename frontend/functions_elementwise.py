@@ -152,9 +152,12 @@ def _pick(x: Tensor, yes: Node, no: Node) -> Tensor:
 
 @function("softplus(x)")
 def _softplus(site: Site) -> Value:
-    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)): no overflow."""
+    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)): no overflow.
+
+    -|x| is min(x, -x), for at 0 its derivative is 1: there relu gives 0, and softplus has the derivative 1/2.
+    """
     x = site.tensor("x", "f")
-    return tensor(make("relu", x.node) + make("log1p", make("exp", -make("abs", x.node))), x.flexible)
+    return tensor(make("relu", x.node) + make("log1p", make("exp", make("min", x.node, -x.node))), x.flexible)
 
 
 @function("silu(x)")
