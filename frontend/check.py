@@ -11,6 +11,7 @@ from graphc.frontend.optimizer import Choice, Updater
 from graphc.frontend.resolve import ModuleScope
 from graphc.frontend.scope import Binding, DimBinding, Frame, Shared, nearest
 from graphc.frontend.solve import expected, finish
+from graphc.frontend.static import setting, takes_setting
 from graphc.frontend.values import POISON, Literal, Tensor, Value
 from graphc.ir.dims import symbol
 from graphc.ir.node import leaf
@@ -70,11 +71,17 @@ def _block(shared: Shared, module: ModuleScope, block: s.Block) -> None:
     arguments: dict[str, Value] = {}
     for parameter in block.parameters:
         name = parameter.name.name
-        wanted = expected(shared, frame, parameter.type)
         value: Value = POISON
+        if takes_setting(parameter):
+            wanted = None
+            if parameter.default is not None:
+                value = setting(shared, frame, parameter.default).value
+        else:
+            wanted = expected(shared, frame, parameter.type)
         if wanted is not None:
             value = Tensor(leaf("input", name, wanted[0]), wanted[1])
-        may_name(shared, parameter.name)
+        if not takes_setting(parameter):  # one may be called `pad`, as the argument that it is handed on to
+            may_name(shared, parameter.name)
         arguments[name] = value
         axes = tuple(axis.span.text for axis in parameter.type.axes)
         shown = stopped(value) if name in ruled else value
@@ -93,16 +100,16 @@ def _optimizer(shared: Shared, module: ModuleScope, definition: s.Optimizer) -> 
     kind = TensorType(F32, (symbol("size of the parameter"),))
     settings: dict[str, Value] = {}
     frame = Frame(module, "const")
-    names = [definition.parameter, definition.gradient, *(setting.name for setting in definition.settings)]
+    names = [definition.parameter, definition.gradient, *(one.name for one in definition.settings)]
     for position, name in enumerate(names):
         may_name(shared, name)
         if name.name in [other.name for other in names[:position]]:
             shared.error("GC0103", f"`{name.name}` stands twice in the signature", name.span)
-    for setting in definition.settings:
-        dtype = dtype_of(shared, frame, setting.type.dtype)
-        if setting.type.axes or (dtype is not None and not dtype.is_float):
-            shared.error("GC0606", "a setting of an optimizer is a float scalar", setting.type.span)
-        settings[setting.name.name] = Literal(0.5) if dtype is not None else POISON
+    for one in definition.settings:
+        dtype = dtype_of(shared, frame, one.type.dtype)
+        if one.type.axes or (dtype is not None and not dtype.is_float):
+            shared.error("GC0606", "a setting of an optimizer is a float scalar", one.type.span)
+        settings[one.name.name] = Literal(0.5) if dtype is not None else POISON
     choice = Choice(None, definition, module, settings)
     updater = Updater(shared, (choice,), leaf("step", "step", TensorType(I64)))
     updater(leaf("param", "p", kind), leaf("gradient", "p", kind))

@@ -91,7 +91,7 @@ TRAIN_CODES = (
     E(
         "GC0902",
         "a function or block that this version does not have",
-        "Convolutions, pooling and cumsum are part of the language but not built yet.",
+        "cumsum and recurrent layers are part of the language but not built yet.",
         HEAD + "    y = cumsum(x)\n",
         HEAD + "    y = relu(x)\n",
     ),

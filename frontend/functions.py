@@ -23,7 +23,7 @@ FUNCTIONS: dict[str, Builtin] = {}
 
 LATER = frozenset(  # in the language, not in this version
     {
-        *("conv", "conv_transpose", "max_pool", "avg_pool", "global_max_pool", "global_avg_pool", "cumsum"),
+        "cumsum",
         *("glorot_uniform", "glorot_normal", "he_normal", "he_uniform", "lecun_normal"),
         *("orthogonal", "truncated_normal"),
     }
@@ -51,6 +51,7 @@ def function(signature: str) -> Callable[[Handler], Handler]:
 
 
 from graphc.frontend import (  # noqa: E402  the families register themselves
+    functions_convolution,
     functions_elementwise,
     functions_loss,
     functions_movement,
@@ -62,6 +63,7 @@ __all__ = [
     "FUNCTIONS",
     "LATER",
     "function",
+    "functions_convolution",
     "functions_elementwise",
     "functions_loss",
     "functions_movement",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand
 from graphc.frontend.block import run_body
-from graphc.frontend.expression import evaluate, operand
+from graphc.frontend.expression import operand
 from graphc.frontend.gradient import apply_rules, ruled_names, stopped
 from graphc.frontend.scope import Binding, DimBinding, Frame, Shared, nearest
 from graphc.frontend.solve import check_argument, check_solved, finish, solve_argument
+from graphc.frontend.static import setting, takes_setting
 from graphc.frontend.values import POISON, BlockValue, Instance, Many, Poison, Value
 from graphc.source import Span
 
@@ -97,6 +98,7 @@ def _bind(
     """The arguments by name, those of the instance's declaration included; None after an error."""
     block, name = target.block, target.block.name.name
     names = [parameter.name.name for parameter in block.parameters]
+    settings = [parameter.name.name for parameter in block.parameters if takes_setting(parameter)]
     fixed = target.arguments if isinstance(target, Instance) else {}
     bound = {key: Operand(value, target.span) for key, value in fixed.items()} if isinstance(target, Instance) else {}
     open_names = [key for key in names if key not in bound]
@@ -112,8 +114,8 @@ def _bind(
     for one in node.arguments:
         if one.name is None:
             continue
-        value = operand(shared, frame, one.value)
         key = one.name.name
+        value = (setting if key in settings else operand)(shared, frame, one.value)
         if key not in names:
             help = nearest(key, names) or f"arguments: {', '.join(names)}"
             shared.error("GC0403", f"`{name}` has no argument `{key}`", one.name.span, help=help)
@@ -140,7 +142,8 @@ def _expand(shared: Shared, inner: Frame, target: BlockValue | Instance, argumen
         given = arguments.get(key)
         if given is None:
             assert parameter.default is not None
-            given = Operand(evaluate(shared, inner, parameter.default), parameter.default.span)
+            read = setting if takes_setting(parameter) else operand
+            given = Operand(read(shared, inner, parameter.default).value, parameter.default.span)
         value = check_argument(shared, inner, parameter, given, block.name.name)
         plain[key] = value
         inner.names[key] = Binding(

@@ -8,6 +8,7 @@ from graphc.frontend.dimension import Declared, declared, dim_of, is_static, pre
 from graphc.frontend.expression import evaluate, operand
 from graphc.frontend.literal import _static
 from graphc.frontend.scope import Binding, Frame, Shared, nearest
+from graphc.frontend.static import setting, takes_setting
 from graphc.frontend.values import (
     POISON,
     BlockValue,
@@ -244,7 +245,7 @@ def _instance(shared: Shared, frame: Frame, one: s.ParamInstance, path: str) -> 
     found = _block(shared, frame, one.block)
     if not isinstance(found, BlockValue) or dims is None:
         return POISON
-    arguments = _static_arguments(shared, frame, one)
+    arguments = _static_arguments(shared, frame, one, found.block)
     generics = [generic.name for generic in found.block.generics]
     for argument in one.dimensions:
         if argument.name.name not in generics:
@@ -288,11 +289,13 @@ def _dimensions(shared: Shared, frame: Frame, one: s.ParamInstance) -> dict[str,
     return dims if fine else None
 
 
-def _static_arguments(shared: Shared, frame: Frame, one: s.ParamInstance) -> dict[str, Value]:
+def _static_arguments(shared: Shared, frame: Frame, one: s.ParamInstance, block: s.Block) -> dict[str, Value]:
     made: dict[str, Value] = {}
+    settings = [parameter.name.name for parameter in block.parameters if takes_setting(parameter)]
     for argument in one.arguments:
         if argument.name is not None:
-            made[argument.name.name] = operand(shared, frame, argument.value).value
+            read = setting if argument.name.name in settings else operand
+            made[argument.name.name] = read(shared, frame, argument.value).value
     return made
 
 

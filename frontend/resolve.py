@@ -25,7 +25,7 @@ Load = Callable[[str], Source]
 
 STANDARD = ("nn", "optim")
 LATER = frozenset(  # what std will have and does not have yet
-    {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "lstm", "gru", "rnn", "batch_norm", "group_norm", "attention"}
+    {"lstm", "gru", "rnn", "batch_norm", "group_norm", "attention"}
 )
 
 

@@ -6,6 +6,7 @@ from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand, as_type
 from graphc.frontend.dimension import dim_of, dtype_of, fits_limits
 from graphc.frontend.scope import DimBinding, Frame, Shared
+from graphc.frontend.static import check_setting, takes_setting
 from graphc.frontend.values import POISON, Poison, Tensor, Value
 from graphc.ir.dims import Dim, divide_exactly
 from graphc.ir.types import TensorType
@@ -105,6 +106,8 @@ def expected(shared: Shared, frame: Frame, type: s.Type) -> tuple[TensorType, tu
 
 def check_argument(shared: Shared, frame: Frame, parameter: s.Parameter, given: Operand, block: str) -> Value:
     """An argument as its parameter's type: as a declaration would take it, but nothing broadcasts except scalars."""
+    if takes_setting(parameter):
+        return check_setting(shared, given, parameter, block)
     wanted = expected(shared, frame, parameter.type)
     if wanted is None:
         return POISON
@@ -121,15 +124,24 @@ def check_argument(shared: Shared, frame: Frame, parameter: s.Parameter, given: 
 
 
 def check_solved(shared: Shared, frame: Frame, block: s.Block, where: Operand | None, call: s.Call) -> bool:
-    """Every generic has a value; names the first that has none."""
+    """Every generic has a value, but for those that the body makes; names the first that has none."""
+    made = _made_by_body(frame, block)
     for generic in block.generics:
         binding = frame.dims[generic.name]
-        if binding.dim is None:
+        if binding.dim is None and generic.name not in made:
             help = f"give it at the declaration: {block.name.name}[{generic.name}=...]"
             title = f"the dimension `{generic.name}` of `{block.name.name}` does not follow from the arguments"
             shared.error("GC0305", title, call.span, help=help, also=[(generic.span, "declared here")])
             return False
     return True
+
+
+def _made_by_body(frame: Frame, block: s.Block) -> list[str]:
+    """The unknown generics that stand in types of outputs, and in no type that the body declares."""
+    declared = [one for one in block.body if isinstance(one, s.ParamTensor | s.State)]
+    needed = [name for one in declared for axis in one.type.axes for name in unsolved(frame, axis)]
+    made = [name for output in block.outputs for axis in output.type.axes for name in unsolved(frame, axis)]
+    return [name for name in made if name not in needed]
 
 
 def finish(shared: Shared, frame: Frame, block: s.Block) -> list[Value]:
@@ -142,8 +154,12 @@ def finish(shared: Shared, frame: Frame, block: s.Block) -> list[Value]:
             shared.error("GC0408", title, output.name.span)
             results.append(POISON)
             continue
+        if isinstance(binding.value, Poison):
+            results.append(POISON)
+            continue
+        solve_argument(shared, frame, output, binding.value)
         wanted = expected(shared, frame, output.type)
-        if wanted is None or isinstance(binding.value, Poison):
+        if wanted is None:
             results.append(POISON)
             continue
         given = Operand(binding.value, binding.span)
