@@ -171,10 +171,11 @@ class _Builder:
         return not self._moved_between(other, group)
 
     def _moved_between(self, other: Group, group: Group) -> bool:
+        """Whether a member of the group reads elements of the other one at other places than it computes."""
         for node in group.members:
             for x in node.inputs:
-                moved = is_free(x) and any(s in other.members for s in self.sources(x))
-                if moved and not self._spreads_row(x, other):
+                moved = node.op in FRESH or (is_free(x) and not self._spreads_row(x, other))
+                if moved and any(s in other.members for s in self.sources(x)):
                     return True
         return False
 

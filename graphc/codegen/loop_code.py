@@ -186,7 +186,7 @@ class _Statements:
         elif rest:
             values = self._masked(stmt, full, rest, values)
         for fold, value in zip(stmt.folds, values, strict=True):
-            code.define(fold.temp, f.reduce(_LANE_FOLDS[fold.combine], value))
+            code.define(fold.temp, primitives.fold_lanes(f, fold.combine, fold.temp.dtype, value))
 
     def _masked(self, stmt: For, index: Index, rest: Index, values: list[Value]) -> list[Value]:
         code, f = self.code, self.f
@@ -203,9 +203,6 @@ class _Statements:
             results = [self._folded(fold, old) for fold, old in zip(stmt.folds, values, strict=True)]
         self.in_vector = False
         return results
-
-
-_LANE_FOLDS = {"add": "add", "mul": "mul", "min": "min", "max": "max", "and": "and", "or": "or"}
 
 
 def _stores_in(stmts: Sequence[Stmt]) -> list[Store]:

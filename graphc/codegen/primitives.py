@@ -15,7 +15,6 @@ LLVM_TYPES = {"f64": "double", "f32": "float", "i64": "i64", "i32": "i32", "i8":
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _COMPARE_FLOAT = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 _COMPARE_INTEGER = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
-_RANDOM = {"random_24_bits": philox.random_24_bits, "random_53_bits": philox.random_53_bits}
 _ORDERED = frozenset({"lt", "le", "gt", "ge", "min", "max", "add", "mul", "sub"})
 _SINGLE = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
 
@@ -36,6 +35,13 @@ def call(f: Function, op: str, dtype: DType, args: Sequence[Value]) -> Value:
     return _call(f, op, dtype.is_float, args)
 
 
+def fold_lanes(f: Function, op: str, dtype: DType, value: Value) -> Value:
+    """All lanes of a vector folded by the primitive `op` into a scalar, in a fixed order."""
+    if dtype.kind == "u":  # as in `call`
+        return f.trunc(f.reduce(op, f.zext(value, "i32")), llvm_type(dtype))
+    return f.reduce(op, value)
+
+
 def _call(f: Function, op: str, is_float: bool, args: Sequence[Value]) -> Value:
     if op in _COMPARE_INTEGER:
         if is_float:
@@ -53,8 +59,8 @@ def _call(f: Function, op: str, is_float: bool, args: Sequence[Value]) -> Value:
         return f.sub(const(args[0].type, 0), args[0])
     if op == "pow" and not is_float:
         return _integer_power(f, *args)
-    if op in _RANDOM:
-        return _RANDOM[op](f, *args)
+    if op in philox.PRIMITIVES:
+        return philox.PRIMITIVES[op](f, *args)
     return vecmath.call(f, op, *args)
 
 
