@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.codegen import loops
+from graphc.codegen.convolution_blocks import block_size, narrowed, tiles, widened
 from graphc.codegen.convolution_image import Image, bordered
 from graphc.codegen.convolution_runs import Axis, Run, cut, image_runs, window_runs
 from graphc.codegen.epilogue import epilogue
@@ -54,6 +55,7 @@ class _Convolution:
         self.g = Var("g", self.groups)
         self.temp = Temp(node.dtype, "acc")
         self.scratch: list[Buffer] = []
+        self.tiles: dict[Node, Buffer] = {}
 
     def build(self) -> Body:
         raise NotImplementedError
@@ -100,10 +102,42 @@ class _Images(_Convolution):
         forward, w = self.node.op == "conv", self.second
         axes = self.axes(forward)
         image = self.bordered(self.first, tuple(x.low for x in axes), tuple(x.high for x in axes))
-        turned = () if forward else (self.turn(),)
+        before = () if forward else (self.turn(),)
         weights = _Weighting(w if forward else self.turned, forward, self.part(w.shape[-1]), w.shape[-2])
+        blocked = self.in_blocks(weights, axes)
+        if blocked is not None:
+            weights, axes, more = blocked
+            before = (*before, *more)
         body = self.over_groups(self.rows(image, weights, axes, [], []))
-        return (*turned, *image.before, For(self.n, (*image.each, *body))), self.scratch
+        return (*before, *image.before, For(self.n, (*image.each, *body))), self.scratch
+
+    def in_blocks(
+        self, weights: _Weighting, axes: list[Axis]
+    ) -> tuple[_Weighting, list[Axis], tuple[Stmt, ...]] | None:
+        """Weights and runs for vectors of several pixels, with the statements before; None if they do not pay."""
+        run = axes[-1].runs[0]
+        plain = len(axes[-1].runs) == run.step == run.source_step == run.source_tap_step == abs(run.tap_step) == 1
+        if self.groups > 1 or not plain:
+            return None
+        lanes = self.target.lanes(self.node.dtype.size)
+        block = block_size(run.count, run.taps, weights.columns, lanes)
+        tiled = tiles(self.node, self.outputs, self.inputs, block) if block > 1 else None
+        if tiled is None:
+            return None
+        wide, copies = widened(weights.buffer, block)
+        self.scratch += [wide, *tiled.given.values()]
+        self.tiles = dict(tiled.given)
+        taps = run.taps + block - 1
+        run = replace(
+            run,
+            step=block,
+            count=run.count // block,
+            source_step=block,
+            taps=taps,
+            tap=0 if weights.forward else taps - 1,
+        )
+        axes = [*axes[:-1], replace(axes[-1], runs=(run,))]
+        return replace(weights, buffer=wide, block=block), axes, (*copies, *tiled.before)
 
     def axes(self, forward: bool) -> list[Axis]:
         """The runs of the result's pixels along every axis; those of rows have as few taps as possible."""
@@ -150,13 +184,15 @@ class _Images(_Convolution):
 
     def row(self, image: Image, weights: _Weighting, axes: list[Axis], runs: list[Run], pixel: list[Var]) -> Stmt:
         """The pixels of one run of a row."""
-        column, row = Var("f", weights.columns), pixel[-1]
+        column, row = Var("f", weights.columns * weights.block), pixel[-1]
         spatial = [affine(var) * run.step + run.first for var, run in zip(pixel, runs, strict=True)]
         index = (affine(self.n), *spatial, self.group(weights.columns) + affine(column))
         if not all(run.taps for run in runs):
-            stores = epilogue(self.node, self.outputs, self.inputs, index, Const(self.node.dtype, 0.0))
+            given = {x: Load(x.dtype, tile, affine(column)) for x, tile in self.tiles.items()}
+            stores = epilogue(self.node, self.outputs, self.inputs, index, Const(self.node.dtype, 0.0), given)
             return For(row, (For(column, stores, vector=True),))
-        stores = epilogue(self.node, self.outputs, self.inputs, index, self.temp)
+        given = {x: Load(x.dtype, tile, affine(column)) for x, tile in self.tiles.items()}
+        stores = epilogue(self.node, self.outputs, self.inputs, index, self.temp, given)
         start = [
             (affine(var) * run.source_step if var is not row else Affine()) + (run.source + axis.low)
             for var, run, axis in zip(pixel, runs, axes, strict=True)
@@ -180,6 +216,7 @@ class _Weighting:
     forward: bool
     outputs: Dim  # of a group
     channels: Dim  # of a group
+    block: int = 1  # pixels in a row of columns
 
     @property
     def strides(self) -> tuple[Dim, ...]:
@@ -214,18 +251,33 @@ class _Weights(_Convolution):
         if total.role == "scratch":
             self.scratch.append(total)
         fill = Var("z", product(node.shape))
-        clear = For(fill, (Store(total, affine(fill), Const(node.dtype, 0.0)),), vector=True)
-        each = For(self.n, (*image.each, *self.over_groups(self.image_sums(image, dy, total))))
+        block = self.block()
+        sums = total
         after: tuple[Stmt, ...] = ()
+        if block > 1:
+            *outer, size, depth, outputs = node.shape
+            sums = Buffer("sums", node.dtype, (*outer, size + (block - 1), depth, outputs * block), "scratch")
+            self.scratch.append(sums)
+            after = (narrowed(sums, total, block),)
+        fill = Var("z", product(sums.shape))
+        clear = For(fill, (Store(sums, affine(fill), Const(node.dtype, 0.0)),), vector=True)
+        each = For(self.n, (*image.each, *self.over_groups(self.image_sums(image, dy, sums, block))))
         rest = {x: buffer for x, buffer in self.outputs.items() if x is not node}
         if rest:
-            after, more = loops.build(rest, {**self.inputs, node: total})
-            self.scratch += more
+            update, more = loops.build(rest, {**self.inputs, node: total})
+            after, self.scratch = (*after, *update), self.scratch + more
         return (clear, *image.before, each, *after), self.scratch
 
-    def image_sums(self, image: Image, dy: Buffer, total: Buffer) -> tuple[Stmt, ...]:
-        """Adds the products of one image and group to `total`."""
-        strides, y_strides, sizes = total.strides(), dy.strides(), self.node.shape
+    def block(self) -> int:
+        """How many pixels a vector of columns holds."""
+        sizes, lanes = self.node.shape, self.target.lanes(self.node.dtype.size)
+        if self.groups > 1 or self.dilation[-1] > 1 or self.stride[-1] > 1 or not isinstance(sizes[-2], int):
+            return 1
+        return block_size(self.second.shape[-2], _known(sizes[-3]), sizes[-1], lanes, sizes[-2])
+
+    def image_sums(self, image: Image, dy: Buffer, total: Buffer, block: int) -> tuple[Stmt, ...]:
+        """Adds the products of one image and group to `total`, pixels of a block to columns of their own."""
+        strides, y_strides, sizes = total.strides(), dy.strides(), total.shape
         joined = self.dilation[-1] == 1 and self.groups == 1  # neighbouring taps and channels are one run of memory
         taps = [Var(f"k{axis}", extent) for axis, extent in enumerate(sizes[: self.rank - joined])]
         row = Var("c", sizes[-3] * sizes[-2] if joined else sizes[-2])
@@ -240,6 +292,9 @@ class _Weights(_Convolution):
             KAxis(dy.shape[1 + axis], image.strides[axis] * self.stride[axis], y_strides[1 + axis])
             for axis in range(self.rank)
         ]
+        if block > 1:
+            last = k.pop()
+            k.append(KAxis(last.extent // block, last.a_stride * block, last.b_stride * block))
         b = dy, affine(self.n) * y_strides[0] + outputs
         store = Store(total, at, self.temp, add=True)
         return _nest(taps, (self.contract((image.buffer, a_at, 1), b, row, column, k, (store,)),))

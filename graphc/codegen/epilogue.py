@@ -11,11 +11,17 @@ from graphc.ir.node import Node
 
 
 def epilogue(
-    node: Node, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer], at: tuple[Affine, ...], value: Scalar
+    node: Node,
+    outputs: Mapping[Node, Buffer],
+    inputs: Mapping[Node, Buffer],
+    at: tuple[Affine, ...],
+    value: Scalar,
+    given: Mapping[Node, Scalar] | None = None,
 ) -> tuple[Store, ...]:
-    """The stores of a group at index `at`, where its structured node has the value `value`."""
+    """The stores of a group at index `at`, where its structured node has the value `value`, others the `given` ones."""
     pull = Pull(inputs)
-    pull.give(node, at, value)
+    for known, scalar in {**(given or {}), node: value}.items():
+        pull.give(known, at, scalar)
     for inner in loops.inner_nodes(list(outputs), inputs):  # in order: a long chain needs no recursion
         if inner is not node and inner.shape == node.shape and loops.is_elementwise(inner):
             pull.read(inner, at)
