@@ -7,7 +7,6 @@ A panel is drawn only when a picture is made of it, so that building one needs n
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,16 +27,22 @@ STEPS = 401
 
 @dataclass(frozen=True)
 class Panel:
-    """How to draw on matplotlib's axes; `projection` is "3d" for a surface seen from the side."""
+    """How to draw on matplotlib's axes.
+
+    projection  "3d" for a surface seen from the side
+    size        width and height in inches
+    """
 
     draw: Callable[[Any], None]
     title: str = ""
     projection: str | None = None
+    size: tuple[float, float] = (4.4, 4.1)
 
 
 def write(path: str | os.PathLike[str], panels: Sequence[Panel], *, columns: int = 0, title: str = "") -> Path:
     """A PNG of the panels in rows of `columns` (all in one row), its folder made as needed; returns its path.
 
+    A column is as wide as its widest panel, a row as high as its highest.
     Raises NotAvailableError without matplotlib, OSError if the file cannot be written.
     """
     try:
@@ -46,11 +51,13 @@ def write(path: str | os.PathLike[str], panels: Sequence[Panel], *, columns: int
     except ImportError:
         raise NotAvailableError("pictures need matplotlib: pip install 'graphc[pictures]'") from None
     columns = columns or len(panels)
-    rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(4.4 * columns, 4.1 * rows), dpi=110, facecolor="white", layout="constrained")
+    widths = [max(panel.size[0] for panel in panels[column::columns]) for column in range(columns)]
+    heights = [max(panel.size[1] for panel in panels[row : row + columns]) for row in range(0, len(panels), columns)]
+    figure = Figure(figsize=(sum(widths), sum(heights)), dpi=110, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(len(heights), columns, width_ratios=widths, height_ratios=heights)
     for index, panel in enumerate(panels):
-        axes: Any = figure.add_subplot(rows, columns, index + 1, projection=panel.projection)
+        axes: Any = figure.add_subplot(grid[divmod(index, columns)], projection=panel.projection)
         axes.set_title(panel.title, color=INK, fontsize=11)
         if panel.projection is None:
             axes.grid(color=GRID)

@@ -1,0 +1,76 @@
+"""Pictures of images: digits, kernels and feature maps as tiles of one panel (for `graphc.panels.write`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphc.panels import Panel
+from graphc.pictures import INK
+
+Array = NDArray[Any]
+GAP = 0.12
+"""Between two tiles, as a part of a tile's side."""
+NAME = 0.26
+"""Room for a name below a tile."""
+
+
+def tiles(
+    images: Array | Sequence[Array],
+    *,
+    columns: int = 0,
+    title: str = "",
+    names: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    is_signed: bool | None = None,
+    is_shared: bool = False,
+    side: float = 0.7,
+) -> Panel:
+    """Images [height, width], not all of one size, side by side in rows of `columns` (all in one row).
+
+    names       below each tile, in order
+    rows        to the left of each row
+    is_signed   blue above 0, red below, white at 0; else from black (the least) to white. By default whatever the
+                values ask for: signed if any of them is below 0
+    is_shared   one scale of greys for all tiles; else each has its own
+    side        of a tile, in inches
+    """
+    arrays = [np.asarray(image, np.float64) for image in images]
+    columns = columns or len(arrays)
+    if is_signed is None:
+        is_signed = any(array.min() < 0 for array in arrays)
+    top = max(float(np.abs(array).max()) for array in arrays)
+    low = min(float(array.min()) for array in arrays)
+
+    def limits(array: Array) -> tuple[float, float]:
+        if is_signed:
+            most = (top if is_shared else float(np.abs(array).max())) or 1.0
+            return -most, most
+        least, most = (low, top) if is_shared else (float(array.min()), float(array.max()))
+        return least, most if most > least else least + 1.0
+
+    count, height = math.ceil(len(arrays) / columns), 1 + GAP + (NAME if names else 0.0)
+
+    def draw(axes: Any) -> None:
+        for index, array in enumerate(arrays):
+            x, y = index % columns * (1 + GAP), index // columns * height
+            tall, wide = (size / max(array.shape) for size in array.shape)
+            place = (x + (1 - wide) / 2, x + (1 + wide) / 2, y + (1 + tall) / 2, y + (1 - tall) / 2)
+            least, most = limits(array)
+            cmap = "RdBu" if is_signed else "gray"
+            axes.imshow(array, cmap=cmap, vmin=least, vmax=most, extent=place, interpolation="nearest")
+            if index < len(names):
+                axes.text(x + 0.5, y + 1.05, names[index], ha="center", va="top", fontsize=8, color=INK)
+        for index, row in enumerate(rows):
+            axes.text(-0.12, index * height + 0.5, row, ha="right", va="center", fontsize=9, color=INK)
+        axes.set_xlim(-0.02, columns * (1 + GAP) - GAP + 0.02)
+        axes.set_ylim(count * height - GAP + 0.02, -0.02)
+        axes.set_aspect("equal")
+        axes.set_axis_off()
+
+    margin = 0.09 * max((len(row) for row in rows), default=0) + 0.2
+    return Panel(draw, title, size=(columns * (1 + GAP) * side + margin, count * height * side + 0.4))
