@@ -23,16 +23,22 @@ from graphc.ops.build import cast, fill, where
 STEP = leaf("step", "step", TensorType(I64))
 
 
-def _uniform(site: Site, kind: TensorType) -> Node:
-    """Numbers in [0, 1), of a site of their own."""
+def _draw(site: Site, kind: TensorType, count: int = 1) -> list[Node]:
+    """One or two independent numbers in [0, 1) for each index, of a site of their own."""
     if site.frame.kind in ("const", "optimizer"):
         where_to = "a model, block or train section"
         site.error("GC0013", f"`{site.name}` belongs into {where_to}, not into {site.frame.kind} code")
         raise Wrong
     number = site.shared.sites.number(site.frame.path, site.span)
-    node = make("random_uniform", SEED, STEP, site=number, shape=kind.shape, dtype=kind.dtype)
-    site.shared.spans.setdefault(node, site.span)
-    return node
+    attrs = {"site": number, "shape": kind.shape, "dtype": kind.dtype}
+    nodes = [make("random_uniform", SEED, STEP, half=half, **attrs) for half in range(count)]
+    for node in nodes:
+        site.shared.spans.setdefault(node, site.span)
+    return nodes
+
+
+def _uniform(site: Site, kind: TensorType) -> Node:
+    return _draw(site, kind)[0]
 
 
 def _kind(site: Site) -> tuple[TensorType, tuple[bool, ...]]:
@@ -113,7 +119,7 @@ def _normal(site: Site) -> Value:
     if number is not None and not 0.0 <= number < math.inf:
         site.fail("std", "must not be negative")
         raise Wrong
-    first, second = _uniform(site, kind), _uniform(site, kind)
+    first, second = _draw(site, kind, 2)
     positive = constant(1.0, kind) - first  # in (0, 1], exactly
     radius = make("sqrt", make("log", positive) * -2.0)
     z = radius * make("cos", second * (2.0 * math.pi))

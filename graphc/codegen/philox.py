@@ -5,23 +5,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from graphc.codegen.llvm import Function, Value, const
 from graphc.ops.random import LOW, MULTIPLIERS, ROUNDS, WEYL
 
 
-def random_24_bits(f: Function, index: Value, seed: Value, step: Value, site: Value) -> Value:
-    """The upper 24 bits of the first word of the index's block, as i64 lanes."""
-    first, _ = _words(f, index, seed, step, site)
+def random_24_bits(f: Function, index: Value, seed: Value, step: Value, site: Value, half: int) -> Value:
+    """The upper 24 bits of the first word of a half of the index's block, as i64 lanes."""
+    first, _ = _words(f, index, seed, step, site, half)
     return f.lshr(first, 8)
 
 
-def random_53_bits(f: Function, index: Value, seed: Value, step: Value, site: Value) -> Value:
-    """The upper 53 bits of the first two words (the first is the lower half), as i64 lanes."""
-    first, second = _words(f, index, seed, step, site)
+def random_53_bits(f: Function, index: Value, seed: Value, step: Value, site: Value, half: int) -> Value:
+    """The upper 53 bits of the two words of a half (the first is the lower one), as i64 lanes."""
+    first, second = _words(f, index, seed, step, site, half)
     return f.lshr(f.or_(first, f.shl(second, 32)), 11)
 
 
-def _words(f: Function, index: Value, seed: Value, step: Value, site: Value) -> tuple[Value, Value]:
+def _words(f: Function, index: Value, seed: Value, step: Value, site: Value, half: int) -> tuple[Value, Value]:
+    """The first or the last two words. Where a kernel wants both halves, LLVM computes the rounds they share once."""
     low = const(index.type, LOW)
     c0, c1, c2, c3 = f.and_(index, low), f.lshr(index, 32), f.and_(step, low), site
     k0, k1 = f.and_(seed, low), f.lshr(seed, 32)
@@ -33,4 +37,12 @@ def _words(f: Function, index: Value, seed: Value, step: Value, site: Value) -> 
         if turn < ROUNDS - 1:
             k0 = f.and_(f.add(k0, const(index.type, WEYL[0])), low)
             k1 = f.and_(f.add(k1, const(index.type, WEYL[1])), low)
-    return c0, c1
+    return (c0, c1) if half == 0 else (c2, c3)
+
+
+PRIMITIVES: dict[str, Callable[..., Value]] = {
+    "random_24_bits": partial(random_24_bits, half=0),
+    "random_24_bits_more": partial(random_24_bits, half=1),
+    "random_53_bits": partial(random_53_bits, half=0),
+    "random_53_bits_more": partial(random_53_bits, half=1),
+}

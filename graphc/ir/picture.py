@@ -31,6 +31,7 @@ COLOURS: dict[str, tuple[str, str]] = {  # family or role -> fill, outline
     "gradient": ("#fbeed3", "#b99b5e"),
     "hyper": ("#e6e1f3", "#75689c"),
     "step": ("#e6e1f3", "#75689c"),
+    "seed": ("#e6e1f3", "#75689c"),
     "const": ("#eef0f3", "#9aa3b2"),
     "elementwise": ("#d9f2d6", "#4b9a45"),
     "reduction": ("#f3d5ee", "#a8489b"),

@@ -90,6 +90,17 @@ def test_uniform_between_bounds() -> None:
     np.testing.assert_array_equal(y, forward("f32", "uniform(low=low, high=high, like=x)", low=-3.0, high=5.0))
 
 
+def test_normal_takes_the_two_halves_of_a_block() -> None:
+    """sqrt(-2 log(1 - u)) * cos(2 pi v) with u and v of words 0, 1 and 2, 3."""
+    z = forward("f64", "normal(like=x)", 1000)
+    one, two, three, four = words(1000, 0, 1, 0)
+    u, v = (((a | b << np.uint64(32)) >> np.uint64(11)) * 2.0**-53 for a, b in ((one, two), (three, four)))
+    np.testing.assert_allclose(z, np.sqrt(-2.0 * np.log(1.0 - u)) * np.cos(2.0 * np.pi * v), rtol=1e-12, atol=1e-14)
+    z = forward("f32", "normal(like=x)", 1000)
+    u, v = ((a >> np.uint64(8)) * 2.0**-24 for a in (one, three))
+    np.testing.assert_allclose(z, np.sqrt(-2.0 * np.log(1.0 - u)) * np.cos(2.0 * np.pi * v), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("types", ["f32", "f64"])
 def test_normal(types: str) -> None:
     z = np.sort(forward(types, "normal(like=x)"))
