@@ -63,7 +63,7 @@ def huber(e: Array, delta: float) -> Array:
 
 
 def model_of(call: str, kind: str, const: str = "") -> graphc.Model:
-    """value: the loss (mean, sum, rows) and the gradients of the mean and of the sum."""
+    """A loss as mean, sum and rows, and as it is without `reduction`; the gradients of the mean and of the sum."""
     of = {how: call[:-1] + f", reduction={how})" for how in ("mean", "sum", "none")}
     return graphc.compile_source(f"""
 precision params = f64, compute = f64
@@ -115,8 +115,11 @@ def test_value_and_gradient(call: str) -> None:
 
 def test_ignored_rows_count_nowhere() -> None:
     kept = SOME >= 0
-    rows = lambda x: np.where(kept, cross_entropy(x, np.where(kept, SOME, 0), 0.1), 0.0)  # noqa: E731
     model = model_of("cross_entropy(x, y, smoothing=0.1, ignore=-1)", "i32[B]")
+
+    def rows(x: Array) -> Array:
+        return np.where(kept, cross_entropy(x, np.where(kept, SOME, 0), 0.1), 0.0)
+
     check(dict(model(x=X, y=SOME)), rows, float(kept.sum()))
     nothing = model(x=X, y=np.full(B, -1, np.int32))
     assert nothing["average"] == 0.0 and not nothing["d_average"].any()
@@ -129,14 +132,20 @@ CONST = "const w: f64[5] = [1.0, 0.5, 2.0, 0.25, 3.0]"
 def test_weights_of_classes(smoothing: float) -> None:
     """A row counts as often as its class weighs: the mean is over the weights, as in PyTorch."""
     model = model_of(f"cross_entropy(x, y, smoothing={smoothing}, weights=w)", "i32[B]", CONST)
-    rows = lambda x: WEIGHTS[LABELS] * cross_entropy(x, LABELS, smoothing)  # noqa: E731
+
+    def rows(x: Array) -> Array:
+        return WEIGHTS[LABELS] * cross_entropy(x, LABELS, smoothing)
+
     check(dict(model(x=X, y=LABELS)), rows, float(WEIGHTS[LABELS].sum()))
 
 
 def test_weights_and_ignored_rows() -> None:
     model = model_of("cross_entropy(x, y, ignore=-1, weights=w)", "i32[B]", CONST)
     weight = np.where(SOME >= 0, WEIGHTS[SOME], 0.0)
-    rows = lambda x: weight * cross_entropy(x, np.maximum(SOME, 0))  # noqa: E731
+
+    def rows(x: Array) -> Array:
+        return weight * cross_entropy(x, np.maximum(SOME, 0))
+
     check(dict(model(x=X, y=SOME)), rows, float(weight.sum()))
 
 
