@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from graphc.frontend import syntax as s
 from graphc.frontend.call import Site, Wrong
-from graphc.frontend.values import Tensor
+from graphc.frontend.constant import array
+from graphc.frontend.values import Many, Poison, Tensor, describe
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node, make
-from graphc.ir.types import I32
+from graphc.ir.types import I32, TensorType
 from graphc.ops.build import cast, reduce, remaining, where
 
 
@@ -27,12 +29,24 @@ def at_class(x: Node, numbers: Node, axis: int) -> Node:
 
 def row_weights(site: Site, logits: Tensor, labels: Tensor, axis: int) -> Node:
     """The argument `weights`, one number for each class, at the class of each row; 0 for a label that is no class."""
-    weights = site.tensor("weights", "f")
+    weights = _weights(site, TensorType(logits.dtype, (logits.shape[axis],)))
     if labels.dtype.is_float:
         site.fail("weights", "needs labels that are class numbers")
         raise Wrong
-    if weights.dtype != logits.dtype or weights.shape != (logits.shape[axis],):
-        site.fail("weights", f"must be one {logits.dtype} for each of {logits.shape[axis]} classes, not {weights}")
-        raise Wrong
-    spread = make("broadcast", weights.node, shape=logits.shape, axes=(axis,))
+    spread = make("broadcast", weights, shape=logits.shape, axes=(axis,))
     return at_class(spread, cast(labels.node, I32), axis)
+
+
+def _weights(site: Site, wanted: TensorType) -> Node:
+    """A written list of numbers, or a value of the type."""
+    written = site.arguments["weights"]
+    value = site.value("weights")
+    made = value
+    if isinstance(value, Many) and isinstance(written, s.Sequence):
+        made = array(site.shared, value, wanted, written, site.where("logits"))
+        if isinstance(made, Poison):
+            raise Wrong
+    if not isinstance(made, Tensor) or made.node.type != wanted:
+        site.fail("weights", f"must be one number for each class, {wanted}, not {describe(value)}")
+        raise Wrong
+    return made.node

@@ -128,10 +128,11 @@ def test_ignored_rows_count_nowhere() -> None:
 CONST = "const w: f64[5] = [1.0, 0.5, 2.0, 0.25, 3.0]"
 
 
+@pytest.mark.parametrize("written", ["w", "[1.0, 0.5, 2, 0.25, 3.0]"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_weights_of_classes(smoothing: float) -> None:
+def test_weights_of_classes(smoothing: float, written: str) -> None:
     """A row counts as often as its class weighs: the mean is over the weights, as in PyTorch."""
-    model = model_of(f"cross_entropy(x, y, smoothing={smoothing}, weights=w)", "i32[B]", CONST)
+    model = model_of(f"cross_entropy(x, y, smoothing={smoothing}, weights={written})", "i32[B]", CONST)
 
     def rows(x: Array) -> Array:
         return WEIGHTS[LABELS] * cross_entropy(x, LABELS, smoothing)
@@ -153,7 +154,9 @@ def test_weights_and_ignored_rows() -> None:
     ("call", "kind", "code", "words"),
     [
         ("cross_entropy(x, y, weights=w)", "f64[B, C]", "GC0405", "needs labels that are class numbers"),
-        ("cross_entropy(x, y, weights=x)", "i32[B]", "GC0405", "one f64 for each of 5 classes"),
+        ("cross_entropy(x, y, weights=x)", "i32[B]", "GC0405", "one number for each class, f64[5]"),
+        ("cross_entropy(x, y, weights=[1.0, 2.0])", "i32[B]", "GC0204", "this list is f64[2], not f64[5]"),
+        ("cross_entropy(x, y, weights=2.0)", "i32[B]", "GC0405", "one number for each class, f64[5]"),
         ("cross_entropy(x, y, ignore=-1)", "f64[B, C]", "GC0405", "needs labels that are class numbers"),
         ("cross_entropy(x, y, smoothing=1.0)", "i32[B]", "GC0405", "less than 1"),
         ("huber(x, y, delta=0.0)", "f64[B, C]", "GC0405", "must be positive"),
