@@ -6,6 +6,7 @@ from graphc.passes.decompose import decompose, drop_gradient_marks
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.fuse import fuse_elementwise, fuse_epilogue, fuse_reduction
 from graphc.passes.normalise_contract import normalise_contract
+from graphc.passes.normalise_convolution import normalise_convolution
 from graphc.passes.pipeline import Pass, Pipeline, parse_pipeline
 from graphc.passes.simplify import simplify, simplify_fast_math
 from graphc.passes.sink_movement import sink_movement
@@ -17,6 +18,7 @@ contraction before a neighbour does."""
 LOWERABLE = (
     drop_gradient_marks,  # only derivatives read them
     decompose,  # softmax and friends become primitives, for fusion to see
+    normalise_convolution,  # what is a matrix product becomes a contraction
     normalise_contract,  # what is no matrix product becomes a product and a sum
 )
 """What every level does: kernels exist for the ops that remain."""
@@ -37,7 +39,8 @@ LEVELS = {"O0": O0, "O1": O1, "O2": O2}
 PASSES: dict[str, Pass] = {
     one.name: one
     for one in (
-        fold_constants, simplify, simplify_fast_math, drop_gradient_marks, decompose, normalise_contract, sink_movement,
+        fold_constants, simplify, simplify_fast_math, drop_gradient_marks, decompose, normalise_convolution,
+        normalise_contract, sink_movement,
         *FUSION,
     )
 }  # fmt: skip
