@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ def freeze(value: Any) -> Any:
 
 
 _interned: weakref.WeakValueDictionary[Any, Node] = weakref.WeakValueDictionary()
+_interning = threading.Lock()  # of two threads that make one node, both must get the first
 _set = object.__setattr__
 
 
@@ -159,7 +161,8 @@ def make(op: str, *inputs: Node, **attrs: Any) -> Node:
         node = object.__new__(Node)
         for field, value in (("op", op), ("inputs", inputs), ("attrs", pairs), ("type", type)):
             _set(node, field, value)
-        _interned[key] = node
+        with _interning:
+            node = _interned.setdefault(key, node)
     return node
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import threading
 import weakref
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import graphc.ops  # noqa: F401
 from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph, inline, rebuild
-from graphc.ir.node import ConstArray, Node, constant, leaf, make, postorder
+from graphc.ir.node import OPS, ConstArray, Node, constant, leaf, make, postorder
 from graphc.ir.types import BOOL, DTYPES, F32, F64, I32, TensorType, TupleType, TypeMismatch
 
 B = symbol("B")
@@ -61,6 +62,26 @@ def test_leaves_are_told_apart_by_role_name_and_type() -> None:
         leaf(role, name, t) for role in ("input", "param") for name in ("a", "b") for t in (X.type, TensorType(F64))
     ]
     assert len(set(kinds)) == 8
+
+
+def test_threads_that_make_one_node_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may be stopped between looking for a node and keeping the one it made."""
+    definition, both = OPS["neg"], threading.Barrier(2, timeout=10)
+
+    class Waiting(type(definition)):  # type: ignore[misc]
+        def infer(self, *types: Any, **attrs: Any) -> Any:
+            both.wait()
+            return definition.infer(*types, **attrs)
+
+    monkeypatch.setitem(OPS, "neg", Waiting())
+    x = leaf("input", "only here", TensorType(F32, (7,)))
+    found: list[Node] = []
+    threads = [threading.Thread(target=lambda: found.append(make("neg", x))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2 and found[0] is found[1]
 
 
 def test_a_node_is_immutable_and_not_pickled() -> None:
