@@ -113,7 +113,9 @@ def _entry(code: EntryCode) -> runtime.Entry:
         ),
         arena=arena_expression(code),
         updates=tuple(name_of(x) for x in code.graph.updates),
-        index_bounds=tuple(runtime.IndexBound(name_of(b.leaf), 0, expression(b.size), b.ignore) for b in code.bounds),
+        index_bounds=tuple(
+            runtime.IndexBound(name_of(b.leaf), 0, expression(b.size), b.ignore) for b in code.bounds if b.is_of_all
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which integer inputs index something, within which bounds, and the kernel that checks them.
+"""Which inputs index something, within which bounds, and the kernel that checks them.
 
 Only values taken straight from a leaf are checked (through casts and moves, which keep values); computed indices are
 clamped where they are used.
@@ -9,38 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphc.codegen.kernel import (
-    Affine,
-    Buffer,
-    Call,
-    Cast,
-    Const,
-    Fold,
-    For,
-    Kernel,
-    Load,
-    Position,
-    Scalar,
-    Store,
-    Temp,
-    Var,
-    affine,
-)
-from graphc.ir.dims import Dim, product
+from graphc.codegen import loops
+from graphc.codegen.kernel import Buffer, Kernel
+from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
-from graphc.ir.node import Node
-from graphc.ir.types import BOOL, I64
+from graphc.ir.node import Node, make
+from graphc.ir.types import BOOL, I64, DType
+from graphc.ops.build import cast, compare, fill, reduce, size_of
 
-KEEPS_VALUES = frozenset({"cast", "reshape", "broadcast", "transpose", "slice", "reverse"})
+SAME_ELEMENTS = frozenset({"reshape", "broadcast", "transpose", "reverse"})
+KEEPS_VALUES = SAME_ELEMENTS | {"cast", "slice"}
 
 
 @dataclass(frozen=True)
 class IndexBound:
-    """Every element of the leaf is in [0, size), or equals `ignore`."""
+    """Every element of `index` is in [0, size), or equals `ignore`; `index` is the leaf or a part of it."""
 
     leaf: Node
+    index: Node
     size: Dim
     ignore: int | None = None
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether every element of the leaf is bound, as it stands there."""
+        return self.index is self.leaf
 
 
 def index_bounds(graph: Graph) -> Iterator[IndexBound]:
@@ -48,11 +41,27 @@ def index_bounds(graph: Graph) -> Iterator[IndexBound]:
     seen: dict[IndexBound, None] = {}
     for node in graph.nodes():
         index, size, ignore = _use(node)
-        while index is not None and index.op in KEEPS_VALUES and index.inputs:
+        if index is None:
+            continue
+        while _has_same_elements(index):
             index = index.inputs[0]
-        if index is not None and index.is_leaf and index.dtype.is_integer:
-            seen[IndexBound(index, size, ignore)] = None
+        leaf = index
+        while leaf.op in KEEPS_VALUES:
+            leaf = leaf.inputs[0]
+        if leaf.is_leaf:
+            seen[IndexBound(leaf, index, size, ignore)] = None
     yield from seen
+
+
+def _has_same_elements(node: Node) -> bool:
+    """Whether the node's operand has the same numbers as elements."""
+    return node.op in SAME_ELEMENTS or (node.op == "cast" and _holds(node.dtype, node.inputs[0].dtype))
+
+
+def _holds(wide: DType, narrow: DType) -> bool:
+    """Whether every number of an integer type is one of another."""
+    (least, most), (low, high) = wide.range(), narrow.range()
+    return narrow.is_integer and least <= low and high <= most
 
 
 def _use(node: Node) -> tuple[Node | None, Dim, int | None]:
@@ -62,25 +71,19 @@ def _use(node: Node) -> tuple[Node | None, Dim, int | None]:
         return index, table.shape[node.attr("axis")], None
     if node.op == "scatter_add":
         return node.inputs[0], node.attr("size"), None
-    if node.op == "cross_entropy":
+    if node.op == "cross_entropy" and not node.inputs[1].dtype.is_float:
         logits, labels = node.inputs
         return labels, logits.shape[node.attr("axis")], node.attr("ignore")
     return None, 0, None
 
 
 def out_of_range(bound: IndexBound) -> Kernel:
-    """A kernel that stores whether any element of the leaf breaks the bound."""
-    dtype = bound.leaf.dtype
-    source = Buffer("index", dtype, bound.leaf.shape)
-    flag = Buffer("flag", BOOL, (), "out")
-    var = Var("i", product(bound.leaf.shape))
-    value: Scalar = Load(dtype, source, affine(var))
-    value = value if dtype == I64 else Cast(I64, value)
-    low: Scalar = Call(BOOL, "lt", (value, Const(I64, 0)))
-    high: Scalar = Call(BOOL, "ge", (value, Position(I64, affine(bound.size))))
-    bad: Scalar = Call(BOOL, "or", (low, high))
+    """A kernel that stores whether any of the elements breaks the bound."""
+    value = cast(bound.index, I64)
+    bad = make("or", compare("lt", value, 0), make("ge", value, fill(size_of(bound.size, I64), value.shape)))
     if bound.ignore is not None:
-        bad = Call(BOOL, "and", (bad, Call(BOOL, "ne", (value, Const(I64, bound.ignore)))))
-    temp = Temp(BOOL, "bad")
-    loop = For(var, (), vector=True, folds=(Fold(temp, "or", False, bad),))
-    return Kernel("check", (flag, source), (loop, Store(flag, Affine(), temp)), "is an index out of range")
+        bad = make("and", bad, compare("ne", value, bound.ignore))
+    source, flag = Buffer("index", bound.leaf.dtype, bound.leaf.shape), Buffer("flag", BOOL, (), "out")
+    found = reduce("or", bad, *range(len(value.shape)))
+    body, _ = loops.build({found: flag}, {bound.leaf: source})
+    return Kernel("check", (flag, source), body, "is an index out of range")

@@ -33,7 +33,7 @@ from graphc.codegen.kernel import (
 from graphc.codegen.loop_code import workspace_elements
 from graphc.codegen.scalars import Pull, linear, merges
 from graphc.codegen.target import Target
-from graphc.ir.dims import Dim, product
+from graphc.ir.dims import Dim, bounds, floordiv, product
 from graphc.ir.graph import rebuild
 from graphc.ir.node import Node, make
 from graphc.ops.contraction import parse
@@ -101,6 +101,8 @@ def _scatter(node: Node, out: Buffer, inputs: Mapping[Node, Buffer]) -> tuple[St
     for k, var in reversed(list(enumerate(variables))):
         last = k == len(variables) - 1
         body = For(var, (body,), vector=last and k >= end)
+    if bounds(size)[0] < 1:  # where there is no place to clamp to, nothing is added: 2 * n // (n + 1) is min(n, 1)
+        body = For(Var("any", floordiv(2 * size, size + 1)), (body,))
     return clear, body
 
 

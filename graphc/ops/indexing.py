@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from graphc.ir.dims import Dim
+from graphc.ir.dims import Dim, bounds
 from graphc.ir.node import Node, make
 from graphc.ir.types import F64, I32, I64, U8, TensorType
 from graphc.ops.op import Array, Cotangents, Index, Lowering, Pointwise, Sample, Scalar, Structured, expect, register
@@ -37,9 +37,12 @@ class Gather(Pointwise):
 
     def lower(self, b: Lowering, node: Node, at: tuple[Index, ...]) -> Scalar:
         (table, index), axis = node.inputs, node.attr("axis")
-        end = axis + len(index.shape)
-        row = b.index_of(b.read(index, at[axis:end]), table.shape[axis])
-        return b.read(table, (*at[:axis], row, *at[end:]))
+        end, size = axis + len(index.shape), table.shape[axis]
+        row = b.index_of(b.read(index, at[axis:end]), size)
+        place = (*at[:axis], row, *at[end:])
+        if bounds(size)[0] >= 1:
+            return b.read(table, place)
+        return b.read_if(b.between(0, 0, size), table, place, b.constant(0, node.dtype))  # no row to clamp to
 
     def samples(self, size: int) -> Iterator[Sample]:
         yield Sample((TensorType(F64, (size,)), TensorType(I32, (5,))), {"axis": 0}, integers=(0, size))

@@ -9,10 +9,12 @@ import pytest
 
 import graphc.ops  # noqa: F401
 from graphc.graph_function import compile_graph
+from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
 from graphc.ir.node import Node, leaf, make
-from graphc.ir.types import F32, I8, I32, U8, DType, TensorType
+from graphc.ir.types import F32, I8, I32, I64, U8, DType, TensorType
+from graphc.runtime.errors import IndexRangeError
 
 LEVELS = ("O0", "O1", "O2")
 
@@ -55,3 +57,42 @@ def test_rows_picked_from_a_result_of_folds(axis: int) -> None:
     s = make("softmax", x, axis=1)
     y = s + make("gather", s, index, axis=axis)
     assert_compiled({"y": y}, {"x": floats(4, 4), "i": np.array([2, 0, 3, 3], np.int32)})
+
+
+def test_only_the_part_that_is_an_index_is_checked() -> None:
+    """A column of indices beside a column of counts: the counts may be anything."""
+    table, both = given("t", F32, 4, 3), given("ids", I32, 5, 2)
+    column = make("reshape", make("slice", both, start=(0, 0), stop=(5, 1), step=(1, 1)), shape=(5,))
+    y = make("gather", table, column, axis=0)
+    ids = np.array([[0, 100], [1, 99], [2, -7], [3, 8], [0, -1]], np.int32)
+    assert_compiled({"y": y}, {"t": floats(4, 3), "ids": ids})
+    ids[3, 0] = 4
+    for level in LEVELS:
+        with pytest.raises(IndexRangeError, match="ids"):
+            compile_graph(Graph("g", (both, table), {"y": y}), level)({"t": floats(4, 3), "ids": ids}, {})
+
+
+@pytest.mark.parametrize("dtype", [F32, I64], ids=str)
+def test_indices_are_checked_as_they_are_after_a_cast(dtype: DType) -> None:
+    table, raw = given("t", F32, 4), given("i", dtype, 3)
+    y = make("gather", table, make("cast", raw, dtype=I8), axis=0)
+    wrapped = [2.5, 0.0, 3.9] if dtype == F32 else [256, 515, 2]
+    assert_compiled({"y": y}, {"t": floats(4), "i": np.array(wrapped, dtype.numpy)})
+    with pytest.raises(IndexRangeError):
+        compile_graph(Graph("g", (raw, table), {"y": y}))({"t": floats(4), "i": np.array([0, 4, 1])}, {})
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_computed_index_into_nothing_touches_nothing(rows: int) -> None:
+    """The rows behind the first are none if there is one row; native code cannot report it, but stays in bounds."""
+    count = symbol("N")
+    x, index, updates = given("x", F32, count, 3), given("i", I32, 4), given("u", F32, 4, 3)
+    tail = make("slice", x, start=(1, 0), stop=(count, 3), step=(1, 1))
+    far = index * 1000000
+    picked, added = make("gather", tail, far, axis=0), make("scatter_add", far, updates, axis=0, size=count - 1)
+    graph = Graph("g", (x, index, updates), {"picked": picked, "added": added})
+    values = {"x": floats(rows, 3), "i": np.array([0, 5, 300, -500], np.int32), "u": np.ones((4, 3), np.float32)}
+    for level in LEVELS:
+        found, _ = compile_graph(graph, level)(values, {"N": rows})
+        assert found["added"].tolist() == [[4.0] * 3] * (rows - 1)
+        assert found["picked"].tolist() == ([values["x"][1].tolist()] * 4 if rows > 1 else [[0.0] * 3] * 4)
