@@ -148,6 +148,8 @@ class _Nest:
                 for node, buffer in spilled.items():
                     at = linear(buffer, tuple(affine(v) for v, folded in self.vars if folded))
                     self.pull.give(node, self.full, Load(node.dtype, buffer, at))
+                if spilled:  # later sweeps build on the copies, not on what this one computed from scratch
+                    self.pull.forget({n: None for n in self.inner if n.shape == self.space.shape and n not in spilled})
         stores = [Store(self.outputs[n], linear(self.outputs[n], self.full), self._value(n, self.full)) for n in full]
         if self.space.folded and full:
             body.append(self._sweep([], stores))

@@ -6,7 +6,7 @@ what lies in memory becomes a load, everything else is computed in place, each (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from graphc.codegen.kernel import (
@@ -40,6 +40,10 @@ class Pull:
     def give(self, node: Node, at: tuple[Affine, ...], value: Scalar) -> None:
         """From now on the node's value at this index is `value` (a fold's temp, a spilled copy)."""
         self.values[_key(node, at)] = value
+
+    def forget(self, nodes: Container[Node]) -> None:
+        """What these nodes read may have been given another value."""
+        self.values = {key: value for key, value in self.values.items() if key[0] not in nodes}
 
     def read(self, operand: Node, at: tuple[Any, ...]) -> Scalar:
         at = tuple(affine(index) for index in at)
