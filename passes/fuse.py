@@ -12,7 +12,7 @@ from collections.abc import Callable
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, leaf, make
 from graphc.ops.op import Pointwise, Reduction, Structured
-from graphc.passes.cheap import element_cost
+from graphc.passes.cost import element_cost
 from graphc.passes.grouping import Group, Grouping, group_nodes, is_free, is_memory
 from graphc.passes.pipeline import graph_pass
 

@@ -15,10 +15,12 @@ from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node
 from graphc.ops.op import Pointwise, Reduction, Structured
+from graphc.passes.cost import weight
 
 MOVES = frozenset({"iota", "dim", "broadcast", "transpose", "slice", "reverse"})
 FRESH = frozenset({"pad", "concat", "gather"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
+HEAVIEST = 640  # instructions of a group's innermost loop: LLVM's time grows faster than linearly with them
 
 
 def is_free(node: Node) -> bool:
@@ -54,6 +56,7 @@ class Group:
     members: dict[Node, None] = field(default_factory=dict)
     readers: dict[Group, None] = field(default_factory=dict)
     sources: dict[Group, None] = field(default_factory=dict)
+    weight: int = 0
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -77,7 +80,9 @@ def group_nodes(graph: Graph) -> Grouping:
     """Groups every node that computes something."""
     builder = _Builder()
     for node in graph.nodes():
-        if not is_free(node) and not is_memory(node):
+        if is_free(node):
+            builder.sources(node)  # remembers them, so that a long chain needs no recursion
+        elif not is_memory(node):
             builder.add(node)
     order = sorted(builder.groups, key=lambda g: g.place)
     return Grouping(order, builder.group_of, builder.reasons)
@@ -145,6 +150,7 @@ class _Builder:
 
     def _put(self, node: Node, group: Group, groups: dict[Group, None]) -> None:
         group.members[node] = None
+        group.weight += weight(node)
         self.group_of[node] = group
         for other in groups:
             if other is not group:
@@ -164,7 +170,7 @@ class _Builder:
             return False
         if other.folded != group.folded and other.folded and group.folded:
             return False
-        if len(other.members) + len(group.members) > LARGEST:
+        if len(other.members) + len(group.members) > LARGEST or other.weight + group.weight > HEAVIEST:
             return False
         if any(reader is not group and reader.place < group.place for reader in other.readers):
             return False
@@ -182,6 +188,7 @@ class _Builder:
     def _merge(self, other: Group, group: Group) -> None:
         group.folded = group.folded or other.folded
         group.members = {**other.members, **group.members}
+        group.weight += other.weight
         for node in other.members:
             self.group_of[node] = group
         for earlier in other.sources:
@@ -203,6 +210,8 @@ class _Builder:
             return f"{node.op} reads its operands from memory"
         if len(group.members) >= LARGEST:
             return f"the group has {LARGEST} nodes"
+        if group.weight + weight(node) > HEAVIEST:
+            return f"the group's loop has {HEAVIEST} instructions"
         if isinstance(node.definition, Reduction):
             return self._reduction_obstacle(node, group)
         if not is_elementwise(node):

@@ -1,4 +1,4 @@
-"""decompose, drop-gradient-marks, normalise-contract, sink-movement, and the analysis of cheap values."""
+"""decompose, drop-gradient-marks, normalise-contract and sink-movement."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
 from graphc.ir.node import OPS, Node, leaf, make
-from graphc.ir.types import F32, F64, I32, TensorType
+from graphc.ir.types import F32, F64, TensorType
 from graphc.ops.contraction import Contract, parse
 from graphc.ops.op import Composite
 from graphc.passes.axes import reshape_groups
-from graphc.passes.cheap import CHEAP_LIMIT, element_cost, is_cheap, is_free
 from graphc.passes.decompose import decompose, drop_gradient_marks
 from graphc.passes.levels import pipeline
 from graphc.passes.normalise_contract import contract_axes, label_sizes, normalise_contract
@@ -197,28 +196,3 @@ def test_a_broadcast_that_splits_stays() -> None:
     y = make("reshape", make("exp", x), shape=(2, 12)) + make("broadcast", b, shape=(2, 12), axes=(0,))
     graph = graph_of(y)
     assert sink_movement(graph) is graph
-
-
-def test_costs() -> None:
-    x, z = leaf("input", "x", TensorType(F32, (B, 6))), leaf("input", "z", TensorType(F32, (B, 6)))
-    assert is_cheap(x + z)
-    assert is_cheap(make("relu", x * 2.0 + 1.0))
-    assert is_cheap(make("cast", make("lt", x, z), dtype=F32))
-    assert not is_cheap(make("exp", x))
-    assert not is_cheap(make("exp", x) + 1.0)
-    assert not is_cheap(make("reduce_sum", x, axes=(0,)))
-    total = make("reduce_sum", x, axes=(1,))
-    assert is_cheap(make("broadcast", total, shape=(B, 6), axes=(0,)) * x)
-    assert not is_cheap(make("where", make("lt", x, z), leaf("input", "v", x.type), z) * x)
-    assert is_free(make("iota", dtype=I32, shape=(B,), axis=0))
-    assert is_free(make("broadcast", total, shape=(B, 6), axes=(0,)))
-    assert not is_free(x)
-    assert element_cost(x) == 0
-
-
-def test_asking_for_the_cost_of_a_long_chain_is_cheap() -> None:
-    y: Node = leaf("input", "x", TensorType(F32, (4,)))
-    for _ in range(100_000):
-        y = make("reverse", y, axes=(0,))
-    assert not is_cheap(y)
-    assert CHEAP_LIMIT > 0
