@@ -170,6 +170,12 @@ model m(x: f32[B, D]) -> (u: f32[B, D], p: f32[B, D], s: f32[D], c: f32[B, D]):
     np.testing.assert_allclose(made["c"], u - u.mean(1, keepdims=True), atol=1e-6)
 
 
+def test_a_row_is_drawn_once() -> None:
+    """softmax sweeps a row three times: the draw is kept, although it is read through a sum."""
+    text = "dim B, D = 64\nmodel m(x: f32[B, D]) -> (y: f32[B, D]):\n    y = softmax(x + uniform(like=x))\n"
+    assert graphc.compile_source(text).text("kernels").count("random_24_bits") == 1
+
+
 def test_calls_for_training_only_do_not_shift_the_others() -> None:
     text = "dim B\nmodel m(x: f32[B]) -> (y: f32[B]):\n    param w: f32 = 1.0\n    h = dropout(x * w, 0.5)\n"
     train = "    y = h + uniform(like=x)\ntrain m:\n    loss = sum(y)\n    optimizer = sgd(lr=0.0)\n"
