@@ -34,19 +34,17 @@ def tiles(
 
     names       below each tile, in order
     rows        to the left of each row
-    is_signed   blue above 0, red below, white at 0; else from black (the least) to white. By default whatever the
+    is_signed   blue above 0, red below, white at 0; else from black (the least) to white. By default as each tile's
                 values ask for: signed if any of them is below 0
     is_shared   one scale of greys for all tiles; else each has its own
     side        of a tile, in inches
     """
     arrays = [np.asarray(image, np.float64) for image in images]
     columns = columns or len(arrays)
-    if is_signed is None:
-        is_signed = any(array.min() < 0 for array in arrays)
     top = max(float(np.abs(array).max()) for array in arrays)
     low = min(float(array.min()) for array in arrays)
 
-    def limits(array: Array) -> tuple[float, float]:
+    def limits(array: Array, is_signed: bool) -> tuple[float, float]:
         if is_signed:
             most = (top if is_shared else float(np.abs(array).max())) or 1.0
             return -most, most
@@ -60,8 +58,9 @@ def tiles(
             x, y = index % columns * (1 + GAP), index // columns * height
             tall, wide = (size / max(array.shape) for size in array.shape)
             place = (x + (1 - wide) / 2, x + (1 + wide) / 2, y + (1 + tall) / 2, y + (1 - tall) / 2)
-            least, most = limits(array)
-            cmap = "RdBu" if is_signed else "gray"
+            signed = bool(array.min() < 0) if is_signed is None else is_signed
+            least, most = limits(array, signed)
+            cmap = "RdBu" if signed else "gray"
             axes.imshow(array, cmap=cmap, vmin=least, vmax=most, extent=place, interpolation="nearest")
             if index < len(names):
                 axes.text(x + 0.5, y + 1.05, names[index], ha="center", va="top", fontsize=8, color=INK)
@@ -73,4 +72,5 @@ def tiles(
         axes.set_axis_off()
 
     margin = 0.09 * max((len(row) for row in rows), default=0) + 0.2
-    return Panel(draw, title, size=(columns * (1 + GAP) * side + margin, count * height * side + 0.4))
+    width = max(columns * (1 + GAP) * side + margin, 0.085 * len(title))
+    return Panel(draw, title, size=(width, count * height * side + 0.4))

@@ -74,7 +74,12 @@ def main() -> None:
     panels = [
         tiles(dreams, columns=10, rows=[f"{count} sweeps" for count in SWEEPS], title="held-out digits, and dreams"),
         lines({"training": history["error"]}, title="squared error of a pixel, up and down once"),
-        tiles(w.T[strong].reshape(-1, 28, 28), columns=15, title="what 60 hidden units look for: columns of W"),
+        tiles(
+            w.T[strong].reshape(-1, 28, 28),
+            columns=15,
+            is_signed=True,
+            title="what 60 hidden units look for: columns of W",
+        ),
     ]
     print(write(arguments.out / "rbm.png", panels, columns=2))
 
