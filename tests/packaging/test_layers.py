@@ -34,6 +34,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "graphc.codegen": ("graphc.program", "graphc.ops", "graphc.ir", "graphc.runtime.errors"),
     "graphc.pictures": ("graphc.runtime.errors",),
     "graphc.panels": ("graphc.pictures", "graphc.runtime.errors"),
+    "graphc.tiles": ("graphc.panels", "graphc.pictures"),
+    "graphc.mnist": ("graphc.runtime.data", "graphc.runtime.errors"),
     "graphc.run_folder": ("graphc.pictures", "graphc.ir", "graphc.runtime"),
     "graphc.graph_function": ("graphc",),  # like the driver, for one graph instead of a file
     "graphc.signature": ("graphc.codegen", "graphc.program", "graphc.ir", "graphc.runtime"),
