@@ -29,6 +29,8 @@ from graphc.codegen.target import Target
 from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
 
+PANEL_BYTES = 1 << 19  # weights beyond are cut into panels: half of a second-level cache
+
 Body = tuple[tuple[Stmt, ...], list[Buffer]]
 
 
@@ -52,7 +54,7 @@ class _Convolution:
         )
         self.rank = len(self.stride)
         self.n = Var("n", self.first.shape[0])
-        self.g = Var("g", self.groups)
+        self.g, self.q = Var("g", self.groups), Var("q", 1)  # the group, and the panel of columns
         self.temp = Temp(node.dtype, "acc")
         self.scratch: list[Buffer] = []
         self.tiles: dict[Node, Buffer] = {}
@@ -108,8 +110,33 @@ class _Images(_Convolution):
         if blocked is not None:
             weights, axes, more = blocked
             before = (*before, *more)
+        weights, copies = self.in_panels(weights)
         body = self.over_groups(self.rows(image, weights, axes, [], []))
-        return (*before, *image.before, For(self.n, (*image.each, *body))), self.scratch
+        if weights.panel:
+            body = (For(self.q, body),)
+        return (*before, *copies, *image.before, For(self.n, (*image.each, *body))), self.scratch
+
+    def in_panels(self, weights: _Weighting) -> tuple[_Weighting, tuple[Stmt, ...]]:
+        """The weights cut into panels of columns, each for all rows of an image, if they are too many for the cache.
+
+        A row of the result would otherwise read all of them from far, and neighbours in k a page apart.
+        """
+        width, columns = 2 * self.target.lanes(self.node.dtype.size), weights.columns
+        size = product(weights.shape) * self.node.dtype.size
+        if self.groups > 1 or weights.block > 1 or not isinstance(size, int) or not isinstance(columns, int):
+            return weights, ()
+        if size < PANEL_BYTES or columns % width or columns == width:
+            return weights, ()
+        packed = Buffer("panels", self.node.dtype, (columns // width, *weights.shape[:-1], width), "scratch")
+        self.scratch.append(packed)
+        self.q = Var("q", columns // width)
+        k, column = Var("k", product(weights.shape[:-1])), Var("f", width)
+        source = affine(self.q) * width + affine(k) * columns + affine(column)
+        target = affine(self.q) * packed.strides()[0] + affine(k) * width + affine(column)
+        copy = Store(packed, target, Load(packed.dtype, weights.buffer, source))
+        return replace(weights, buffer=packed, panel=width), (
+            For(self.q, (For(k, (For(column, (copy,), vector=True),)),)),
+        )
 
     def in_blocks(
         self, weights: _Weighting, axes: list[Axis]
@@ -166,7 +193,8 @@ class _Images(_Convolution):
         source = source + affine(channel) * strides[-2] + affine(output)
         target = target + affine(output) * turned[-2] + affine(channel)
         copy = Store(self.turned, target, Load(w.dtype, w, source))
-        return _nest([*taps, output], (For(channel, (copy,), vector=True),))[0]
+        # The lines that a vector gathers from hold the next outputs, too.
+        return _nest(taps, (For(channel, (For(output, (copy,)),), vector=True),))[0]
 
     def rows(
         self, image: Image, weights: _Weighting, axes: list[Axis], chosen: list[Run], outer: list[Var]
@@ -184,14 +212,14 @@ class _Images(_Convolution):
 
     def row(self, image: Image, weights: _Weighting, axes: list[Axis], runs: list[Run], pixel: list[Var]) -> Stmt:
         """The pixels of one run of a row."""
-        column, row = Var("f", weights.columns * weights.block), pixel[-1]
+        column, row = Var("f", weights.panel or weights.columns * weights.block), pixel[-1]
+        channel = self.group(weights.columns) + affine(self.q) * weights.panel + affine(column)
         spatial = [affine(var) * run.step + run.first for var, run in zip(pixel, runs, strict=True)]
-        index = (affine(self.n), *spatial, self.group(weights.columns) + affine(column))
+        index = (affine(self.n), *spatial, channel)
+        given = {x: Load(x.dtype, tile, affine(column)) for x, tile in self.tiles.items()}
         if not all(run.taps for run in runs):
-            given = {x: Load(x.dtype, tile, affine(column)) for x, tile in self.tiles.items()}
             stores = epilogue(self.node, self.outputs, self.inputs, index, Const(self.node.dtype, 0.0), given)
             return For(row, (For(column, stores, vector=True),))
-        given = {x: Load(x.dtype, tile, affine(column)) for x, tile in self.tiles.items()}
         stores = epilogue(self.node, self.outputs, self.inputs, index, self.temp, given)
         start = [
             (affine(var) * run.source_step if var is not row else Affine()) + (run.source + axis.low)
@@ -203,7 +231,7 @@ class _Images(_Convolution):
         ]
         k.append(KAxis(weights.depth, 1, weights.strides[-2]))
         a_at = image.at(*start, self.group(weights.depth))
-        b_at = weights.at(runs) + self.group(1) * weights.group_step
+        b_at = weights.at(runs) + self.group(1) * weights.group_step + affine(self.q) * weights.panel_step
         a = image.buffer, a_at, image.strides[-2] * runs[-1].source_step
         return self.contract(a, (weights.buffer, b_at), row, column, k, stores)
 
@@ -217,10 +245,20 @@ class _Weighting:
     outputs: Dim  # of a group
     channels: Dim  # of a group
     block: int = 1  # pixels in a row of columns
+    panel: int = 0  # columns of a panel, if the buffer is [panels, taps .., depth, columns of a panel]
+
+    @property
+    def shape(self) -> tuple[Dim, ...]:
+        """Of the whole, or of a panel."""
+        return self.buffer.shape[1:] if self.panel else self.buffer.shape
 
     @property
     def strides(self) -> tuple[Dim, ...]:
-        return self.buffer.strides()
+        return self.buffer.strides()[1:] if self.panel else self.buffer.strides()
+
+    @property
+    def panel_step(self) -> Dim:
+        return self.buffer.strides()[0] if self.panel else 0
 
     @property
     def depth(self) -> Dim:
@@ -238,7 +276,7 @@ class _Weighting:
     def at(self, runs: list[Run]) -> Affine:
         """The first taps of runs."""
         total = Affine()
-        for run, stride, size in zip(runs, self.strides, self.buffer.shape, strict=False):
+        for run, stride, size in zip(runs, self.strides, self.shape, strict=False):
             total = total + (run.tap if self.forward else _known(size) - 1 - run.tap) * stride
         return total
 
