@@ -26,6 +26,8 @@ from graphc.ir.dims import Dim
 from graphc.ir.node import Node, freeze
 from graphc.ir.types import BOOL, I64, DType
 
+MAPPINGS = frozenset({"broadcast", "transpose", "slice", "reverse"})
+"""Ops that only read their operand at another index."""
 PREDICATES = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf"})
 
 
@@ -53,10 +55,19 @@ class Pull:
             buffer = self.buffers.get(operand)
             if buffer is not None:
                 value = Load(operand.dtype, buffer, linear(buffer, at))
+            elif operand.op in MAPPINGS:
+                value = self.read(*self._behind(operand, at))
             else:
                 value = operand.definition.lower(self, operand, at)
             self.values[key] = value
         return value
+
+    def _behind(self, operand: Node, at: tuple[Any, ...]) -> tuple[Node, tuple[Any, ...]]:
+        """What a chain of index mappings reads in the end, and where; a loop, as chains may be long."""
+        while operand.op in MAPPINGS and operand not in self.buffers and _key(operand, at) not in self.values:
+            operand, place = operand.definition.lower(_Place(), operand, at)
+            at = tuple(affine(index) for index in place)
+        return operand, at
 
     def read_if(self, condition: Scalar, operand: Node, at: tuple[Any, ...], otherwise: Scalar) -> Scalar:
         at = tuple(affine(index) for index in at)
@@ -97,6 +108,13 @@ class Pull:
         wide = self.cast(value, I64)
         clamped = self.call("min", self.call("max", wide, self.constant(0, I64)), self.position(affine(size) - 1, I64))
         return affine(clamped)
+
+
+class _Place:
+    """Lowers an index mapping to what it reads, and where."""
+
+    def read(self, operand: Node, at: tuple[Any, ...]) -> tuple[Node, tuple[Any, ...]]:
+        return operand, at
 
 
 class Guarded(Pull):
