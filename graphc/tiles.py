@@ -74,3 +74,20 @@ def tiles(
     margin = 0.09 * max((len(row) for row in rows), default=0) + 0.2
     width = max(columns * (1 + GAP) * side + margin, 0.085 * len(title))
     return Panel(draw, title, size=(width, count * height * side + 0.4))
+
+
+def mistakes(images: Array, labels: Array, probs: Array, *, count: int = 16, columns: int = 8) -> Panel:
+    """The examples that a classifier is most wrong about, named by what it says and what they are.
+
+    images      [N, height, width]
+    labels      [N], the class numbers that are right
+    probs       [N, classes]
+    """
+    said, label = probs.argmax(axis=1), np.asarray(labels).astype(np.int64)
+    wrong = np.flatnonzero(said != label)
+    if not len(wrong):
+        return tiles(images[:count], columns=columns, title="no mistakes")
+    worst = wrong[np.argsort(probs[wrong, label[wrong]], kind="stable")][:count]
+    names = [f"{said[one]}, is {label[one]}" for one in worst]
+    title = "its only mistake" if len(wrong) == 1 else f"the worst of its {len(wrong)} mistakes"
+    return tiles(images[worst], columns=min(columns, len(worst)), names=names, title=title)

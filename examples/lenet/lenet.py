@@ -8,6 +8,7 @@ FOLDER holds MNIST's IDX files; by default it is `../shared/data/mnist` beside t
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 
@@ -17,10 +18,11 @@ import graphc
 from graphc.mnist import load_mnist
 from graphc.panels import Panel, lines, write
 from graphc.runtime.model import Model
-from graphc.tiles import tiles
+from graphc.tiles import mistakes, tiles
 
 SOURCE = Path(__file__).with_suffix(".gc")
 DATA = Path(__file__).parents[3] / "shared" / "data" / "mnist"
+BATCH = 32
 
 
 def kernels_and_maps(model: Model, image: np.ndarray) -> list[Panel]:
@@ -38,16 +40,6 @@ def kernels_and_maps(model: Model, image: np.ndarray) -> list[Panel]:
     ]
 
 
-def mistakes(model: Model, test: dict[str, np.ndarray]) -> Panel:
-    """The held-out digits that the network gets most wrong."""
-    probs = model.predict(test["image"], output="probs", batch=500)
-    said, label = probs.argmax(axis=1), test["label"].astype(int)
-    wrong = np.flatnonzero(said != label)
-    worst = wrong[np.argsort(probs[wrong, label[wrong]], kind="stable")][:16]
-    names = [f"{label[one]}, not {said[one]}" for one in worst]
-    return tiles(test["image"][worst], columns=8, names=names, title=f"the worst of its {len(wrong)} mistakes")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("folder", type=Path, nargs="?", default=DATA, metavar="FOLDER", help="with MNIST's IDX files")
@@ -60,8 +52,9 @@ def main() -> None:
     training, test = load_mnist(arguments.folder, arguments.train, 2000)
     model = graphc.compile(SOURCE)
     model.init(seed=arguments.seed)
+    model.hyper["steps"] = math.ceil(len(training["label"]) / BATCH) * arguments.epochs
     start = time.perf_counter()
-    history = model.fit(training, batch=32, epochs=arguments.epochs, validation=test, seed=arguments.seed)
+    history = model.fit(training, batch=BATCH, epochs=arguments.epochs, validation=test, seed=arguments.seed)
     seconds = time.perf_counter() - start
     accuracy = float(model.evaluate(test, batch=500)["accuracy"])
     print(f"trained on {len(training['label'])} digits for {arguments.epochs} epochs in {seconds:.1f} s")
@@ -75,7 +68,8 @@ def main() -> None:
     one = int(np.flatnonzero(test["label"] == 4)[0])
     digit, kernels, first, second = kernels_and_maps(model, test["image"][one])
     print(write(arguments.out / "maps.png", [digit, first, kernels, second], columns=2))
-    print(write(arguments.out / "lenet.png", [curves, mistakes(model, test)]))
+    probs = model.predict(test["image"], output="probs", batch=500)
+    print(write(arguments.out / "lenet.png", [curves, mistakes(test["image"], test["label"], probs)]))
 
 
 if __name__ == "__main__":
