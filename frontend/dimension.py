@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graphc.frontend import syntax as s
 from graphc.frontend.resolve import ModuleScope
 from graphc.frontend.scope import Frame, Precision, Shared, nearest
-from graphc.ir.dims import Dim, bounds, divide_exactly, floordiv, symbols
+from graphc.ir.dims import Dim, bounds, divide_exactly, floordiv, symbols, words
 from graphc.ir.types import DTYPES, F32, F64, DType, TensorType
 from graphc.source import Span
 
@@ -40,6 +40,8 @@ def dim_of(shared: Shared, frame: Frame, node: s.Expression) -> Dim | None:
         for link in chain:
             right = dim_of(shared, frame, link.right)
             total = None if total is None or right is None else combine(shared, link, total, right)
+            if total is not None and not is_short(shared, total, link.span):
+                return None
         return total
     match node:
         case s.Number(value=int(value)):
@@ -205,6 +207,8 @@ def check_sizes(shared: Shared, made: TensorType, where: s.Type) -> bool:
 
 def check_dim(shared: Shared, dim: Dim, span: Span) -> bool:
     """A size is at least 1 and below the limit."""
+    if not is_short(shared, dim, span):
+        return False
     low, high = bounds(dim)
     if high is not None and high < 1:
         shared.error("GC0304", f"a dimension of {dim}", span, "dimensions are at least 1")
@@ -215,6 +219,20 @@ def check_dim(shared: Shared, dim: Dim, span: Span) -> bool:
     return True
 
 
+def is_short(shared: Shared, dim: Dim, span: Span) -> bool:
+    """Whether a dimension is short enough to calculate with; A1 = A * A, A2 = A1 * A1 ... doubles with every line."""
+    most = shared.limits.dimension_words
+    if isinstance(dim, int):
+        is_ok = dim.bit_length() <= 512
+        title = f"a dimension beyond 2^512; the limit is {shared.limits.dimension}"
+    else:
+        is_ok = words(dim, most) <= most
+        title = f"a dimension of more than {most} numbers and symbols"
+    if not is_ok:
+        shared.error("GC0803", title, span)
+    return is_ok
+
+
 def fits_limits(shared: Shared, made: TensorType, span: Span) -> bool:
     """Rank and number of elements are within the limits, at the least sizes of the run-time dimensions."""
     if made.rank > shared.limits.rank:
@@ -222,6 +240,8 @@ def fits_limits(shared: Shared, made: TensorType, span: Span) -> bool:
         return False
     count = 1
     for dim in made.shape:
+        if not is_short(shared, dim, span):
+            return False
         least = bounds(dim)[0]
         if least > shared.limits.dimension:
             shared.error("GC0803", f"a dimension of {dim}; the limit is {shared.limits.dimension}", span, str(made))

@@ -27,6 +27,8 @@ def _unary(name: str, kinds: str) -> None:
         if folded is not None:
             return folded
         x = site.tensor("x", kinds)
+        if name == "relu" and not x.node.type.dtype.is_float:
+            return tensor(site.make("max", x.node, constant(0, x.node.type)).node, x.flexible)
         return tensor(site.make(name, x.node).node, x.flexible)
 
 

@@ -21,6 +21,7 @@ class Limits:
     rank: int = 8
     dimension: int = (1 << 31) - 1
     elements: int = 1 << 47  # of one tensor
+    dimension_words: int = 500  # numbers and symbols of one dimension, written out
 
 
 DEFAULT_LIMITS = Limits()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,10 @@ def stage_graph(path: PathLike, stage: str, *, entry: str | None = None, **optio
 
 def read_source(path: PathLike) -> Source:
     """The text of a file; CompileError if it is no UTF-8 text within the limits, OSError if it cannot be read."""
-    source, faults = decode(os.fspath(path), Path(path).read_bytes())
+    file = Path(path)
+    if file.exists() and not file.is_file() and not file.is_dir():
+        raise OSError(errno.EINVAL, "a pipe or device, not a regular file", os.fspath(path))  # reading would not end
+    source, faults = decode(os.fspath(path), file.read_bytes())
     if has_errors(faults):
         raise CompileError(faults, render_all(faults))
     return source

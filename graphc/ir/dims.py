@@ -121,9 +121,10 @@ class SymDim:
 
     def __str__(self) -> str:
         text = ""
-        for monomial, coefficient in sorted(self.terms, key=lambda term: (len(term[0]) == 0, str_monomial(term[0]))):
+        named = [(not monomial, str_monomial(monomial), coefficient) for monomial, coefficient in self.terms]
+        for _, name, coefficient in sorted(named):  # each name is made once: quotients nest
             sign = " - " if coefficient < 0 else " + "
-            size, name = abs(coefficient), str_monomial(monomial)
+            size = abs(coefficient)
             body = name if size == 1 and name else f"{size}*{name}" if name else str(size)
             text += (sign if text else sign.strip().replace("+", "")) + body
         return text
@@ -288,6 +289,24 @@ def symbols(dim: Dim) -> tuple[Symbol, ...]:
                 else:
                     found.update(dict.fromkeys((*symbols(atom.numerator), *symbols(atom.denominator))))
     return tuple(found)
+
+
+def words(dim: Dim, most: int) -> int:
+    """How many numbers (of 64 bits) and symbols write the dimension out; the count stops once it is above `most`."""
+    count, stack = 0, [dim]
+    while stack and count <= most:
+        one = stack.pop()
+        if isinstance(one, int):
+            count += 1 + one.bit_length() // 64
+            continue
+        for monomial, coefficient in one.terms:
+            count += 1 + coefficient.bit_length() // 64 + len(monomial)
+            for atom in monomial:
+                if isinstance(atom, Quotient):
+                    stack += (atom.numerator, atom.denominator)
+            if count > most:
+                break
+    return count
 
 
 def product(dims: Iterable[Dim]) -> Dim:

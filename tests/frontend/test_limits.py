@@ -84,6 +84,35 @@ def test_too_large_files_are_refused_by_name(text: str, code: str) -> None:
     assert code in codes
 
 
+def growing(step: str, count: int = 40) -> str:
+    """A file of `count` dimensions, each made of the one before it."""
+    lines = [f"dim A{k + 1} = " + step.replace("A", f"A{k}") + "\n" for k in range(count)]
+    return "dim B\n" + "".join(lines) + "model m(x: f32[B]) -> (y: f32[B]):\n    y = x\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dim A0 = 1000000\n" + growing("A * A"),
+        "dim A0\n" + growing("A * A"),
+        "dim A0\n" + growing("(A + B) * (A + 1)"),
+        "dim A0\n" + growing("A // 3 + A // 5"),
+        "dim A0\n" + growing("A // 3 * 4 + 1", 1_000),
+        "dim B\nmodel m(x: f32[B]) -> (y: f32):\n"
+        + "    x = reshape(x[:, None] * x[None, :], [-1])\n" * 40
+        + "    y = sum(x)\n",
+        "dim B\nmodel m(x: f32[B]) -> (y: f32):\n"
+        + "    x = concat([x[::2], x[::3]], axis=0)\n" * 40
+        + "    y = sum(x)\n",
+    ],
+    ids=range(7),
+)
+def test_dimensions_cannot_outgrow_memory(text: str) -> None:
+    start = time.process_time()
+    assert "GC0803" in compiled(text)[1]
+    assert time.process_time() - start < 5.0
+
+
 def test_threads_compile_at_once_and_the_recursion_limit_comes_back() -> None:
     before = sys.getrecursionlimit()
     text = DENSE + "    param l[20] = dense[O=3]\n    for one in l:\n        x = one(x)\n    y = x + relv(x)\n"

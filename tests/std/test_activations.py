@@ -210,3 +210,14 @@ def test_stop_gradient() -> None:
     y, slope = both("x * stop_gradient(x)", GRID, "f64")
     np.testing.assert_array_equal(y, GRID * GRID)
     np.testing.assert_array_equal(slope, GRID)
+
+
+@pytest.mark.parametrize("dtype", ["i64", "i32", "i8", "u8"])
+def test_relu_of_integers(dtype: str) -> None:
+    model = graphc.compile_source(f"dim N\nmodel m(x: {dtype}[N]) -> (y: {dtype}[N]):\n    y = relu(x)\n")
+    x = np.array([-128, -1, 0, 1, 127, 200], np.int64).astype(
+        {"i64": np.int64, "i32": np.int32, "i8": np.int8, "u8": np.uint8}[dtype]
+    )
+    y = model(x=x)["y"]
+    assert y.dtype == x.dtype
+    assert np.array_equal(y, np.maximum(x, 0))
