@@ -190,6 +190,8 @@ def lines(
             axes.plot(x, y, color=COLOURS[index % len(COLOURS)], linewidth=1.7, label=name)
         if level is not None:
             axes.axhline(level[1], color=INK, linewidth=1.0, linestyle="--", label=level[0])
+        if not any(isinstance(one, tuple) for one in values.values()):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         if is_log:
             axes.set_yscale("log")
         axes.set_xlabel(names[0])
