@@ -246,6 +246,54 @@ def contraction(b: Builder) -> Node:
     return b.make(node.op, *node.inputs, **node.attrs_dict)
 
 
+def convolution(b: Builder) -> Node:
+    """conv with weights of its own or, rarely, its transpose; images of rank 3 to 5."""
+    x = b.some("f", rank=3)
+    if len(x.shape) > 5 or not isinstance(x.shape[-1], int):
+        raise Reject
+    rank, channels = len(x.shape) - 2, x.shape[-1]
+    groups = b.pick([1, 1, 1, *(g for g in (2, 3, channels) if channels % g == 0)])
+    size = tuple(int(v) for v in b.random.integers(1, 4, rank))
+    attrs = {
+        "stride": tuple(int(v) for v in b.random.integers(1, 3, rank)),
+        "low": tuple(int(b.random.integers(0, k)) for k in size),
+        "high": tuple(int(b.random.integers(0, k)) for k in size),
+        "dilation": tuple(int(v) for v in b.random.integers(1, 3, rank)),
+        "groups": groups,
+    }
+    outputs = groups * int(b.random.integers(1, 5))
+    w = b.leaf(TensorType(x.dtype, (*size, channels // groups, outputs)), "param")
+    if any(
+        b.size(n) + a + c < (k - 1) * d + 1
+        for n, a, c, k, d in zip(x.shape[1:-1], attrs["low"], attrs["high"], size, attrs["dilation"], strict=True)
+    ):
+        raise Reject
+    y = b.make("conv", b.make("mul", x, b.constant(0.2, x.type)), w, **attrs)
+    return b.make("conv_data", y, w, size=x.shape[1:-1], **attrs) if b.chance(0.2) else y
+
+
+def pooling(b: Builder) -> Node:
+    x = b.some("f", rank=3)
+    if len(x.shape) > 5:
+        raise Reject
+    rank = len(x.shape) - 2
+    window = tuple(int(v) for v in b.random.integers(1, 4, rank))
+    attrs = {
+        "window": window,
+        "stride": tuple(int(v) for v in b.random.integers(1, 4, rank)),
+        "low": tuple(int(b.random.integers(0, k)) for k in window),
+        "high": tuple(int(b.random.integers(0, k)) for k in window),
+    }
+    if any(
+        b.size(n) + a + c < k for n, a, c, k in zip(x.shape[1:-1], attrs["low"], attrs["high"], window, strict=True)
+    ):
+        raise Reject
+    if b.chance(0.5):
+        return b.make("window_sum", x, **attrs)
+    require_distinct(b, x, tuple(range(1, 1 + rank)))
+    return b.make("max_pool", x, **attrs)
+
+
 def classification(b: Builder) -> Node:
     x = b.some("f", rank=1)
     axis = int(b.random.integers(len(x.shape)))
@@ -291,5 +339,6 @@ STEPS: tuple[tuple[Step, int], ...] = (
     (comparison, 2), (logic, 1), (choice, 3), (conversion, 2), (reduction, 5), (position_of_extremum, 1), (reshape, 3),
     (rearrangement, 3), (spreading, 3), (window, 2), (padding, 2), (concatenation, 2), (lookup, 2), (scattering, 2),
     (contraction, 5), (classification, 3), (binary_classification, 1), (counting, 1), (derivative_of_its_own, 1),
+    (convolution, 3), (pooling, 2),
 )  # fmt: skip
 """The steps with their weights."""
