@@ -18,9 +18,8 @@ from graphc.codegen.memory import ALIGNMENT, MemoryPlan, Slot, plan_memory
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.schedule import Memory, Schedule, schedule
 from graphc.codegen.target import Target
-from graphc.ir.dims import Dim, Symbol, evaluate
+from graphc.ir.dims import Symbol, evaluate
 from graphc.ir.graph import Graph
-from graphc.ir.node import Node
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,12 @@ def emit_entry(code: EntryCode, module: Module, symbols: Sequence[Symbol]) -> No
 class _Body:
     def __init__(self, f: Function, module: Module, code: EntryCode, scalars: ScalarCode) -> None:
         self.f, self.module, self.code, self.scalars = f, module, code, scalars
-        self.leaves = [self._table(i) for i in range(len(code.graph.leaves))]
-        first = len(self.leaves)
-        self.outputs = {name: self._table(first + i) for i, name in enumerate(code.graph.outputs)}
-        self.by_leaf: dict[Node, Value] = dict(zip(code.graph.leaves, self.leaves, strict=True))
+        self.leaves = {leaf: i for i, leaf in enumerate(code.graph.leaves)}
+        self.outputs = {name: i for i, name in enumerate(code.graph.outputs, len(self.leaves))}
         self.slots = self._slots()
 
     def _table(self, position: int) -> Value:
+        """An address of the table; loaded where it is needed, as thousands held in registers take LLVM minutes."""
         return self.f.load(self.f.offset(self.f["table"], "ptr", position), "ptr")
 
     def _slots(self) -> list[Value]:
@@ -103,11 +101,11 @@ class _Body:
         if isinstance(place, Buffer) or place.kind == "arena":
             return self.slots[self.code.memory.slot_of[place]]
         if place.kind == "output":
-            return self.outputs[place.name]
+            return self._table(self.outputs[place.name])
         assert place.leaf is not None, "memory outside of the arena belongs to a leaf or a constant"
         if place.kind == "constant":
             return self.module.constant(place.leaf.attr("value").data)
-        return self.by_leaf[place.leaf]
+        return self._table(self.leaves[place.leaf])
 
     def _check(self, bound: IndexBound) -> None:
         """Returns 1 + the leaf's number if one of its elements is out of range."""
@@ -115,12 +113,8 @@ class _Body:
         compiled = emit_kernel(out_of_range(bound), self.module)
         flag = f.assign("ptr", "alloca i8")
         given = [self.scalars.sizes[s.name] for s in compiled.sizes]
-        f.call(compiled.function, "void", flag, self.by_leaf[bound.leaf], *given)
+        number = self.leaves[bound.leaf]
+        f.call(compiled.function, "void", flag, self._table(number), *given)
         with f.when(f.icmp("ne", f.load(flag, "i8"), 0), cold=True):
-            f.ret(const("i64", 1 + self.code.graph.leaves.index(bound.leaf)))
+            f.ret(const("i64", 1 + number))
             f.begin(f.fresh("dead"))
-
-
-def arena_terms(code: EntryCode) -> list[list[Dim]]:
-    """The arena as slots: each as large as the largest of its sizes (bytes), rounded up to ALIGNMENT."""
-    return [slot.sizes for slot in code.memory.slots]
