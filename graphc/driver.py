@@ -18,7 +18,7 @@ from graphc.inspection import Inspection
 from graphc.ir.graph import Graph
 from graphc.passes.levels import LEVELS, LOWERABLE, PASSES
 from graphc.runtime.artifact import Artifact
-from graphc.runtime.errors import CompileError, OptionError
+from graphc.runtime.errors import CompileError, InputTypeError, OptionError
 from graphc.runtime.model import Model
 from graphc.source import Source
 
@@ -44,6 +44,8 @@ def compile_source(text: str, *, name: str = "<source>", **options: object) -> M
     threads   native threads; this version runs one
     limits    a frontend Limits object
     """
+    if not isinstance(text, str):
+        raise InputTypeError(f"the source must be a text (str), not {type(text).__name__}; `compile` takes a path")
     return _model(Source(name, text), options)
 
 
@@ -91,6 +93,8 @@ def _compile(
 ) -> Compilation:
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads must be a positive whole number, not {threads!r}")
+    if dims is not None and not (isinstance(dims, Mapping) and all(isinstance(name, str) for name in dims)):
+        raise OptionError(f'dims must map names of dimensions to sizes, as {{"B": 32}}, not {dims!r}')
     options = Options(_target(target), _passes(optimize, passes))
     program, diagnostics = elaborate(source, load=read_source, dims=dict(dims or {}), model=model, limits=limits)
     if program is None:

@@ -28,3 +28,35 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         graphc.compile(tmp_path / "none.gc")
     with pytest.raises(IsADirectoryError):
         graphc.compile(tmp_path)
+
+
+def test_a_source_that_is_no_text_and_dims_that_are_no_mapping() -> None:
+    for text in (None, MODEL.encode(), Path("m.gc")):
+        with pytest.raises(graphc.GraphcError, match="must be a text"):
+            graphc.compile_source(text)  # type: ignore[arg-type]
+    for dims in ("B=2", {3: 2}, [("B", 2)]):
+        with pytest.raises(graphc.GraphcError, match="dims must map"):
+            graphc.compile_source(MODEL, dims=dims)
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
+def test_saving_to_a_device_folder_or_nowhere_names_it_and_leaves_it(tmp_path: Path) -> None:
+    """A copy of /dev/full: a rename over it, which root may do, would leave a regular file there."""
+    model = graphc.compile_source(MODEL)
+    full = tmp_path / "full"
+    try:
+        os.mknod(full, 0o20666, os.makedev(1, 7))
+        full.open("wb").close()
+    except PermissionError:
+        pytest.skip("only root makes devices")
+    for save in (model.save, model.save_weights):
+        with pytest.raises(OSError, match=r"No space left.*full"):
+            save(full)
+        assert full.is_char_device()
+        with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+            save(tmp_path)
+        with pytest.raises(FileNotFoundError, match="nowhere/m"):
+            save(tmp_path / "nowhere" / "m")
+        save("/dev/null")
+    assert Path("/dev/null").is_char_device()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["full"]
