@@ -71,7 +71,7 @@ def tiles(
         axes.set_aspect("equal")
         axes.set_axis_off()
 
-    margin = 0.09 * max((len(row) for row in rows), default=0) + 0.2
+    margin = 0.09 * max((len(line) for row in rows for line in row.split("\n")), default=0) + 0.2
     width = max(columns * (1 + GAP) * side + margin, 0.085 * len(title))
     return Panel(draw, title, size=(width, count * height * side + 0.4))
 
