@@ -64,6 +64,18 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def chosen_options(arguments: argparse.Namespace) -> list[str]:
+    """Which options of `add_compile_options` differ from their defaults, as they are written."""
+    values = {
+        "--model": (arguments.model, None),
+        "--dim": (arguments.dim, []),
+        "--target": (arguments.target, "native"),
+        "-O": (arguments.optimize, 2),
+        "--passes": (arguments.passes, None),
+    }
+    return [option for option, (value, default) in values.items() if value != default]
+
+
 def dimension(text: str) -> tuple[str, int]:
     """`B=32` as ("B", 32)."""
     name, equals, value = text.partition("=")

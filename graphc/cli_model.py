@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from graphc.cli_compile import Commands, add_compile_options, compile_options
+from graphc.cli_compile import Commands, add_compile_options, chosen_options, compile_options
 from graphc.cli_report import counted, say
 from graphc.runtime.errors import OptionError
 
@@ -148,7 +148,10 @@ def load_or_compile(arguments: argparse.Namespace) -> Model:
     if not arguments.file.endswith(".gc"):
         from graphc.runtime.model import load
 
-        return load(arguments.file)
+        given = chosen_options(arguments)
+        if given and arguments.file.endswith(".gca"):
+            raise OptionError(f"{arguments.file} is compiled already: {', '.join(given)} would change nothing")
+        return load(arguments.file, threads=arguments.threads)
     from graphc import driver
 
     return driver.compile_file(arguments.file, threads=arguments.threads, **compile_options(arguments))

@@ -99,6 +99,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     for name, value in arguments.set:
         model.hyper[name] = value
     metrics = Metrics(folder, read_metrics(arguments.resume) if arguments.resume else History())
+    folder.mkdir(parents=True, exist_ok=True)  # before the first epoch, which would be lost
     try:
         result = model.fit(
             inputs,

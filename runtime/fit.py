@@ -16,6 +16,7 @@
     resume      go on from where `model.restore` or an interrupted `fit` left off: bit for bit the same training.
 
 Everything is checked before the first step: names, dtypes, shapes, lengths, index ranges, finite numbers.
+An epoch whose loss is NaN is the last one, for the parameters would stay NaN: `History.stopped` says so.
 Ctrl-C is heard within about 0.1 s; the model is then as after the last whole batch.
 """
 
@@ -169,6 +170,9 @@ class Training:
                 self.model.save_checkpoint(self.options.checkpoint)
             if self._is_told_to_stop(row):
                 history.stopped = "stopped by a callback"
+                break
+            if math.isnan(row.get("loss", 0.0)):
+                history.stopped = "the loss is nan"
                 break
         if patience is not None and store.best is not None:
             history.best_epoch = self.cursor.best_epoch

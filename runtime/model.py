@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -214,9 +214,8 @@ class Model:
         resume: bool = False,
     ) -> History:
         """Train on arrays in memory; see `graphc.runtime.fit` for what each argument means."""
-        options = FitOptions(
-            batch, epochs, validation, patience, tuple(callbacks), shuffle, seed, progress, checkpoint, resume
-        )
+        several = (callbacks,) if callable(callbacks) or not isinstance(callbacks, Iterable) else tuple(callbacks)
+        options = FitOptions(batch, epochs, validation, patience, several, shuffle, seed, progress, checkpoint, resume)
         return run_fit(self, data, options)
 
     # --- batches, for `fit`

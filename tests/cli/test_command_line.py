@@ -206,6 +206,26 @@ def test_train_run_and_resume(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.startswith("y: float32[1, 4]\n[[")
 
 
+def test_an_artifact_is_compiled_already(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save("x.npy", np.ones((3, 4), np.float32))
+    assert cli.main(["compile", "scale.gc"]) == 0
+    for options in (["--dim", "B=3"], ["--target", "x86-64-v3"], ["-O", "0"], ["--model", "scale"], ["--threads", "0"]):
+        assert cli.main(["run", "scale.gca", "--input", "x=x.npy", *options]) == 1
+        assert options[0].strip("-") in capsys.readouterr().err
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused_before_training(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save("x.npy", np.ones((3, 4), np.float32))
+    (here / "file").write_text("")
+    words = ["train", "scale.gc", "--input", "x=x.npy", "--input", "t=x.npy", "--out", "file/run", "--epochs", "1"]
+    assert cli.main(words) == 1
+    said = capsys.readouterr().err
+    assert "file/run" in said
+    assert "loss" not in said
+
+
 def test_resuming_with_another_seed_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("data.npz", x=np.ones((8, 4), np.float32))
     words = ["train", "scale.gc", "--input", "x=data.npz:x", "--input", "t=data.npz:x", "--epochs", "1", "--out", "r"]

@@ -108,6 +108,22 @@ def test_callbacks() -> None:
     assert len(history) == 2 and history.stopped == "stopped by a callback"
 
 
+def test_one_callback_needs_no_list() -> None:
+    told: list[int] = []
+    model().fit(DATA, epochs=2, progress=False, callbacks=lambda epoch, row: told.append(epoch))  # type: ignore[arg-type]
+    assert told == [1, 2]
+    with pytest.raises(OptionError, match="a callback must be callable, not int"):
+        model().fit(DATA, callbacks=3, progress=False)  # type: ignore[arg-type]
+
+
+def test_a_loss_of_nan_is_the_last_epoch() -> None:
+    net = model()
+    net.params["w"][...] = np.nan
+    history = net.fit(DATA, epochs=5, progress=False)
+    assert len(history) == 1
+    assert history.stopped == "the loss is nan"
+
+
 def test_history(tmp_path: Path) -> None:
     history = model().fit(DATA, epochs=2, validation=0.1, progress=False)
     assert history.columns == ["epoch", "loss", "val_loss", "seconds"]
