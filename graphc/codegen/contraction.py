@@ -130,10 +130,14 @@ class _Driver:
         first = f.add(f.mul(start, panel.vectors * self.plan.lanes), first)
         count = f.sub(stop, start)
         depth = amount(self.f, self.contraction.k[0].extent)
-        block = self.plan.k_block
+        step = self.plan.k_block
+        whole = self._maximum(depth, 1)  # one block at least: sums of nothing are stored too
 
         def superblock(low: Index, high: Index) -> None:
-            self._chunks(0, depth, block, lambda k, end: self.block(panel, first, count, k, end, low, high))
+            def block(k: Index, end: Index) -> None:
+                self.block(panel, first, count, k, self._minimum(end, depth), low, high)
+
+            self._chunks(0, whole, step, block)
 
         self._chunks(0, self.tiles, self.plan.kept_tiles, superblock)
 

@@ -152,6 +152,8 @@ class _Contraction:
         summed = [x for x in self.la if x in self.lb and x not in self.lr]
         if not self.lr or not summed or self.lr[-1] in self.la or not self.node.dtype.is_float:
             return None
+        if any(self.sizes[x] == 0 for x in self.lr):  # nothing to cut into tiles
+            return None
         rows = [x for x in self.lr if x in self.la and x not in self.lb]
         columns = [x for x in self.lr if x in self.lb and x not in self.la]
         if columns[-1] != self.lr[-1]:

@@ -13,7 +13,7 @@ from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
 from graphc.ir.node import Node, leaf, make
-from graphc.ir.types import F32, I8, I32, I64, U8, DType, TensorType
+from graphc.ir.types import F32, F64, I8, I32, I64, U8, DType, TensorType
 from graphc.runtime.errors import IndexRangeError
 
 LEVELS = ("O0", "O1", "O2")
@@ -101,3 +101,20 @@ def test_a_long_chain_of_index_mappings_is_one_load() -> None:
     for rows in range(399, 1, -1):
         y = make("reverse", make("slice", y, start=(1, 0), stop=(rows + 1, 3), step=(1, 1)), axes=(0,))
     assert_compiled({"y": make("sin", y)}, {"x": floats(400, 3)}, levels=("O2",))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+def test_a_contraction_over_nothing_stores_zeros(dtype: DType) -> None:
+    """The epilogue makes them 0.5, so that memory that happens to be zero does not pass."""
+    count = symbol("N", 0)
+    a, b = given("a", dtype, 2, count, 3), given("b", dtype, count, 3, 17)
+    y = make("sigmoid", make("contract", a, b, spec="abc,bef->aefc"))
+    values = {"a": np.ones((2, 0, 3), dtype.numpy), "b": np.ones((0, 3, 17), dtype.numpy)}
+    found, _ = compile_graph(Graph("g", (a, b), {"y": y}))(values, {"N": 0})
+    assert np.all(found["y"] == 0.5)
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(0, 3, 4), (3, 0, 4), (3, 4, 0)])
+def test_contractions_of_empty_operands(m: int, k: int, n: int) -> None:
+    y = make("sigmoid", make("contract", given("a", F32, m, k), given("b", F32, k, n), spec="ik,kj->ij"))
+    assert_compiled({"y": y}, {"a": floats(m, k), "b": floats(k, n)})
