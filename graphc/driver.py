@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from graphc.codegen.target import NAMED, Target, named
@@ -98,6 +99,8 @@ def _compile(
     options = Options(_target(target), _passes(optimize, passes))
     program, diagnostics = elaborate(source, load=read_source, dims=dict(dims or {}), model=model, limits=limits)
     if program is None:
+        if not has_errors(diagnostics):  # no model, or several: a warning of a check, but here nothing came of it
+            diagnostics = [replace(one, severity="error") for one in diagnostics]
         raise CompileError(diagnostics, render_all(diagnostics))
     return Compilation(program, hashlib.sha256(source.text.encode()).hexdigest(), options)
 

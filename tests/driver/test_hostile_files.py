@@ -60,3 +60,9 @@ def test_saving_to_a_device_folder_or_nowhere_names_it_and_leaves_it(tmp_path: P
         save("/dev/null")
     assert Path("/dev/null").is_char_device()
     assert sorted(one.name for one in tmp_path.iterdir()) == ["full"]
+
+
+@pytest.mark.parametrize("text", ["", "dim B\n", MODEL + MODEL.replace("model m", "model n")])
+def test_a_file_without_the_one_model_is_an_error_to_compile(text: str) -> None:
+    with pytest.raises(graphc.CompileError, match=r"^error\[GC0111\]"):
+        graphc.compile_source(text)
