@@ -66,7 +66,7 @@ def compile_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def chosen_options(arguments: argparse.Namespace) -> list[str]:
     """Which options of `add_compile_options` differ from their defaults, as they are written."""
-    values = {
+    values: dict[str, tuple[object, object]] = {
         "--model": (arguments.model, None),
         "--dim": (arguments.dim, []),
         "--target": (arguments.target, "native"),
