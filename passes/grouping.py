@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
-from graphc.ir.dims import Dim
+from graphc.ir.dims import Dim, symbols
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node
 from graphc.ops.op import Pointwise, Reduction, Structured
@@ -20,6 +20,8 @@ from graphc.passes.cost import weight
 MOVES = frozenset({"iota", "dim", "broadcast", "transpose", "slice", "reverse"})
 FRESH = frozenset({"pad", "concat", "gather"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
+EPILOGUE = 48  # instructions of an epilogue: they stand in the code once for every vector of a register tile
+LATE_EPILOGUE = 8  # likewise if the number of rows is known at the call only: there is a tile of every height
 HEAVIEST = 640  # instructions of a group's innermost loop: LLVM's time grows faster than linearly with them
 
 
@@ -65,6 +67,15 @@ class Group:
     @property
     def kept_shape(self) -> tuple[Dim, ...]:
         return tuple(self.shape[axis] for axis in self.kept)
+
+
+def _heaviest(group: Group) -> int:
+    """How many instructions an element of the group may cost."""
+    if group.kind != "contraction":
+        return HEAVIEST
+    first = next(iter(group.members))
+    is_late = first.op == "contract" and any(symbols(dim) for dim in group.shape[:-1])
+    return LATE_EPILOGUE if is_late else EPILOGUE
 
 
 @dataclass
@@ -210,8 +221,8 @@ class _Builder:
             return f"{node.op} reads its operands from memory"
         if len(group.members) >= LARGEST:
             return f"the group has {LARGEST} nodes"
-        if group.weight + weight(node) > HEAVIEST:
-            return f"the group's loop has {HEAVIEST} instructions"
+        if group.weight + weight(node) > (limit := _heaviest(group)):
+            return f"the group's loop would have more than {limit} instructions"
         if isinstance(node.definition, Reduction):
             return self._reduction_obstacle(node, group)
         if not is_elementwise(node):
