@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.dims import bounds, product
+from graphc.ir.dims import SymDim, bounds, evaluate, product
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node, make
 from graphc.ir.rewrite import Rule, rewrite, rule
@@ -109,10 +109,18 @@ def fold_constants(graph: Graph) -> Graph:
 
 
 def _is_small(node: Node) -> bool:
-    sizes = [x.type.elements for x in node.inputs]
-    if not isinstance(node.type, TensorType) or not isinstance(node.type.elements, int):
+    """Whether folding knows all sizes and offsets, and there is little to do."""
+    types = [node.type, *(x.type for x in node.inputs)]
+    static = all(isinstance(t, TensorType) and t.is_static for t in types)
+    if not static or not all(_is_known(value) for _, value in node.attrs):
         return False
-    return node.type.elements <= FOLD_LIMIT and all(isinstance(n, int) and n <= WORK_LIMIT for n in sizes)
+    count, *sizes = (evaluate(t.elements, {}) for t in types)
+    return count <= FOLD_LIMIT and all(n <= WORK_LIMIT for n in sizes)
+
+
+def _is_known(value: Any) -> bool:
+    """Whether an attribute holds no run-time dimension."""
+    return all(map(_is_known, value)) if isinstance(value, tuple) else not isinstance(value, SymDim)
 
 
 def _evaluate(node: Node, operands: list[Any]) -> Any:

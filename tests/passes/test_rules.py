@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
 import graphc.ops  # noqa: F401  fills the registry
@@ -435,6 +436,15 @@ def test_slices_of_nothing() -> None:
         node = window(inner, (start,), (stop,))
         assert simplified(node).shape == (0,)
     assert simplified(window(inner, (1,), (2,))) is window(x, (5,), (6,), (2,))
+
+
+def test_constants_at_places_known_at_the_call_stay() -> None:
+    count = symbol("K", 0, 3)
+    table = constant(const_array(np.arange(8.0)), TensorType(F64, (8,)))
+    window = make("slice", table, start=(count,), stop=(count + 2,), step=(1,))
+    assert simplified(window) is window
+    nothing = make("concat", *[constant(value, TensorType(F64, (count, 0))) for value in (1.0, 2.0)], axis=1)
+    assert simplified(nothing).type == nothing.type
 
 
 def test_constants_of_no_elements() -> None:
