@@ -8,7 +8,7 @@ Names in the IR are made here; no text of a user gets into them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast, overload
@@ -111,6 +111,7 @@ class Module:
         self._declarations: dict[str, str] = {}
         self._globals: dict[tuple[bytes, int], Value] = {}
         self._functions: dict[str, str] = {}  # name -> text
+        self.kernels: dict[Hashable, object] = {}  # a kernel's key -> its function, for whoever emits kernels
         self._shared: dict[str, str] = {}  # text without its name -> name
 
     def add(self, function: Function) -> str:

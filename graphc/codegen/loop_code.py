@@ -25,6 +25,7 @@ from graphc.codegen.kernel import (
     indices,
     scalars_of,
 )
+from graphc.codegen.kernel_key import key_of
 from graphc.codegen.llvm import Function, Index, Module, Value, const, lanes, vector
 from graphc.codegen.primitives import llvm_type
 from graphc.codegen.scalar_code import ScalarCode
@@ -45,7 +46,15 @@ class Compiled:
 
 
 def emit_kernel(kernel: Kernel, module: Module) -> Compiled:
-    """Adds the kernel's function to the module; an equal one is shared."""
+    """Adds the kernel's function to the module; kernels that do the same share one."""
+    key = key_of(kernel)
+    found = module.kernels.get(key)
+    if not isinstance(found, Compiled):
+        found = module.kernels[key] = _emit(kernel, module)
+    return found
+
+
+def _emit(kernel: Kernel, module: Module) -> Compiled:
     sizes = tuple(dict.fromkeys(s for d in _dims(kernel) for s in symbols(d)))
     buffers = {b: f"b{i}" for i, b in enumerate(kernel.buffers)}
     params = [*(("ptr", name) for name in buffers.values()), *(("i64", f"n{i}") for i in range(len(sizes)))]

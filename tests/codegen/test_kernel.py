@@ -23,6 +23,7 @@ from graphc.codegen.kernel import (
     affine,
     verify_kernel,
 )
+from graphc.codegen.kernel_key import key_of
 from graphc.codegen.lower import lower
 from graphc.codegen.target import host
 from graphc.ir.dims import symbol
@@ -124,3 +125,25 @@ def test_a_reshape_is_another_name_of_memory() -> None:
     flat = make("reshape", make("tanh", x) * 0.5, shape=(N, 64))
     texts = kernels(Graph("g", (x, w), {"y": make("contract", flat, w, spec="ik,kj->ij")}))
     assert len(texts) == 2 and not any("floordiv" in text for text in texts)
+
+
+def test_kernels_that_do_the_same_have_one_key() -> None:
+    def one(width: int, factor: float, axis: int) -> Kernel:
+        x = leaf("input", "x", TensorType(F32, (N, width)))
+        node = make("reduce_sum", make("exp", x * factor), axes=(axis,))
+        return lower("k", {node: Buffer("y", F32, node.shape, "out")}, {x: Buffer("x", F32, x.shape)}, host())
+
+    assert key_of(one(40, 2.0, 1)) == key_of(one(40, 2.0, 1))
+    others = [one(41, 2.0, 1), one(40, 3.0, 1), one(40, 2.0, 0)]
+    assert len({key_of(one(40, 2.0, 1)), *map(key_of, others)}) == 4
+
+
+def test_products_of_other_strides_have_other_keys() -> None:
+    a = leaf("input", "a", TensorType(F32, (8, 8)))
+    b = leaf("input", "b", TensorType(F32, (8, 8)))
+    keys = []
+    for spec in ("ik,kj->ij", "ki,kj->ij", "ik,jk->ij", "ki,jk->ij"):
+        node = make("contract", a, b, spec=spec)
+        buffers = {a: Buffer("a", F32, (8, 8)), b: Buffer("b", F32, (8, 8))}
+        keys.append(key_of(lower("k", {node: Buffer("y", F32, (8, 8), "out")}, buffers, host())))
+    assert len(set(keys)) == 4
