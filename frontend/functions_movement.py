@@ -227,9 +227,24 @@ def _take(name: str) -> None:
         """The slices of a table along an axis (the first) that the integers of `index` name."""
         table, index = site.tensor("table"), site.tensor("index", "iu")
         axis = site.axis("axis", _as_operand(site, "table", table), 0)
+        _check_written(site, index, table.shape[axis])
         made = site.make("gather", table.node, index.node, axis=axis)
         flexible = (*table.flexible[:axis], *index.flexible, *table.flexible[axis + 1 :])
         return tensor(made.node, flexible)
+
+
+def _check_written(site: Site, index: Tensor, size: Dim) -> None:
+    """An index that is written in the file is checked here; one that comes from an input, at the call."""
+    node = index.node
+    if node.op != "const" or not isinstance(size, int) or not node.type.is_static:
+        return
+    values = node.definition.evaluate(**node.attrs_dict)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= size:
+        wrong = low if low < 0 else high
+        span = _as_operand(site, "index", index).span
+        site.shared.error("GC0311", f"the index {wrong} is outside of an axis of {size}", span)
+        raise Wrong
 
 
 _take("gather")

@@ -28,11 +28,12 @@ def verify(graph: Graph) -> None:
     for symbol in all_symbols(graph):
         known = names.setdefault(symbol.name, symbol)
         _check(known == symbol, graph, f"dimension {symbol.name} has two ranges: {known.bounds()}, {symbol.bounds()}")
-    pending = [graph]
+    pending, seen = [graph], {id(graph)}
     for current in pending:  # grows while it runs
         for inner in _verify_one(current):
             _check(not inner.updates, inner, "an inner graph has updates")
-            if all(inner is not g for g in pending):
+            if id(inner) not in seen:
+                seen.add(id(inner))
                 pending.append(inner)
 
 
