@@ -91,8 +91,8 @@ TRAIN_CODES = (
     E(
         "GC0902",
         "a function or block that this version does not have",
-        "cumsum and recurrent layers are part of the language but not built yet.",
-        HEAD + "    y = cumsum(x)\n",
+        "Recurrent layers, and initialisers as values, are part of the language but not built yet.",
+        HEAD + "    y = x * truncated_normal()\n",
         HEAD + "    y = relu(x)\n",
     ),
     E(

@@ -23,7 +23,6 @@ FUNCTIONS: dict[str, Builtin] = {}
 
 LATER = frozenset(  # in the language, not in this version
     {
-        "cumsum",
         *("glorot_uniform", "glorot_normal", "he_normal", "he_uniform", "lecun_normal"),
         *("orthogonal", "truncated_normal"),
     }
@@ -55,6 +54,7 @@ from graphc.frontend import (  # noqa: E402  the families register themselves
     functions_elementwise,
     functions_loss,
     functions_movement,
+    functions_order,
     functions_random,
     functions_reduction,
 )
@@ -67,6 +67,7 @@ __all__ = [
     "functions_elementwise",
     "functions_loss",
     "functions_movement",
+    "functions_order",
     "functions_random",
     "functions_reduction",
 ]

@@ -2,6 +2,7 @@
 
     kernel = (name, buffer* buffers, stmt* body)
     stmt   = For(var, stmt* body, vector?, fold* folds)   -- a counted loop; its folds are read after it
+           | Routine(kind, (buffer, affine)*, dim*)       -- what these loops have no words for, such as a sort
            | Store(buffer, affine at, scalar, add?)       -- `add` accumulates into memory (scatter)
            | Contract(a, b, axes, temp, stmt* epilogue)   -- temp[m, n] = sum over k of a * b, then the epilogue
     fold   = (temp, combine, scalar)                      -- temp = combine over the loop of scalar
@@ -211,7 +212,21 @@ class Contract:
     workspace: Buffer | None = None
 
 
-Stmt = For | Store | Contract
+@dataclass(frozen=True, eq=False)
+class Routine:
+    """Code of its own, by the name `kind` (graphc.codegen.loop_code has the table): loops that depend on the data.
+
+    It works on `buffers`, each from its place in `at` on; `sizes` and `options` are what the kind says they are.
+    """
+
+    kind: str
+    buffers: tuple[Buffer, ...]
+    at: tuple[Affine, ...]
+    sizes: tuple[Dim, ...]
+    options: tuple[bool | int, ...] = ()
+
+
+Stmt = For | Store | Contract | Routine
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,6 +356,10 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
                 inner = {**scope, stmt.row: None, stmt.column: None, stmt.temp: None}
                 check((), (stmt.a_at, stmt.b_at), scope)
                 _verify_block(stmt.epilogue, buffers, inner, True)
+            case Routine():
+                _require(all(b in buffers for b in stmt.buffers), f"operands of {stmt.kind} are not declared")
+                _require(not vector, f"{stmt.kind} inside a vector loop")
+                check((), stmt.at, scope)
 
 
 def _require(condition: bool, message: str) -> None:

@@ -19,6 +19,7 @@ from graphc.codegen.kernel import (
     Kernel,
     Load,
     Position,
+    Routine,
     Scalar,
     Select,
     Stmt,
@@ -90,6 +91,9 @@ class _Key:
             case Store(buffer, at, value, add):
                 indices = tuple(self.scalar(term) for term, _ in at.terms if isinstance(term, Scalar))
                 return self.buffer(buffer), indices, self.affine(at), self.scalar(value), add
+            case Routine():
+                places = tuple((self.buffer(b), self.affine(at)) for b, at in zip(stmt.buffers, stmt.at, strict=True))
+                return stmt.kind, places, stmt.sizes, freeze(stmt.options)
         return self._contract(stmt)
 
     def _contract(self, stmt: Contract) -> Hashable:

@@ -15,6 +15,7 @@ from graphc.codegen.kernel import (
     Kernel,
     Load,
     Position,
+    Routine,
     Scalar,
     Select,
     Stmt,
@@ -103,6 +104,9 @@ def _print_block(
                     f" over {ks}: {stmt.temp.name} = sum {stmt.a.name} * {stmt.b.name}"
                 )
                 lines += _print_block(stmt.epilogue, pad + "  ", dict(names))
+            case Routine():
+                places = ", ".join(f"{b.name}[{at}..]" for b, at in zip(stmt.buffers, stmt.at, strict=True))
+                lines.append(f"{pad}{stmt.kind} {places} of {', '.join(map(str, (*stmt.sizes, *stmt.options)))}")
     return lines
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from graphc.codegen import contraction, primitives
+from graphc.codegen import contraction, merge_sort, primitives
 from graphc.codegen.kernel import (
     Affine,
     Call,
@@ -17,6 +17,7 @@ from graphc.codegen.kernel import (
     For,
     Kernel,
     Load,
+    Routine,
     Scalar,
     Stmt,
     Store,
@@ -34,6 +35,7 @@ from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
 from graphc.ir.types import F64
 
 HEAVY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
+ROUTINES = {"sort": merge_sort.emit}
 WIDE = 4  # vectors that a light fold keeps in flight: one addition waits for the one before
 
 
@@ -90,6 +92,9 @@ def _dims(kernel: Kernel) -> list[Dim]:
                     found.update(dict.fromkeys([*extents, *ks]))
                     note(stmt.a_at, stmt.b_at)
                     walk(stmt.epilogue)
+                case Routine():
+                    found.update(dict.fromkeys(stmt.sizes))
+                    note(*stmt.at)
 
     walk(kernel.body)
     for scalar in closure(tuple(scalars_of(kernel.body))):
@@ -138,6 +143,8 @@ class _Statements:
                 stores.append(stmt)
             elif isinstance(stmt, Contract):
                 emit_contract(stmt, self.code, self.module)
+            elif isinstance(stmt, Routine):
+                ROUTINES[stmt.kind](stmt, self.code)
             elif stmt.vector:
                 self.vector_loop(stmt)
             else:

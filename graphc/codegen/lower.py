@@ -1,8 +1,8 @@
 """One graph node or fused group to one Kernel: which kind it is, and the structured kinds themselves.
 
 Pointwise and reduction groups become loop nests (graphc.codegen.loops).  A contraction becomes a `Contract` whose
-epilogue is the rest of its group; where its axes do not fit the skeleton, a loop nest.  A scatter runs in the order
-of its index.
+epilogue is the rest of its group; where its axes do not fit the skeleton, a loop nest.  What runs in a given order,
+such as a scatter, is in graphc.codegen.serial.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from graphc.codegen.epilogue import epilogue
 from graphc.codegen.kernel import (
     Affine,
     Buffer,
-    Const,
     Contract,
     For,
     KAxis,
@@ -31,9 +30,10 @@ from graphc.codegen.kernel import (
     verify_kernel,
 )
 from graphc.codegen.loop_code import workspace_elements
-from graphc.codegen.scalars import Pull, linear, merges
+from graphc.codegen.scalars import merges
+from graphc.codegen.serial import SERIAL
 from graphc.codegen.target import Target
-from graphc.ir.dims import Dim, bounds, floordiv, product
+from graphc.ir.dims import Dim, product
 from graphc.ir.graph import rebuild
 from graphc.ir.node import Node, make
 from graphc.ops.contraction import parse
@@ -44,8 +44,8 @@ def lower(name: str, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffe
     """The kernel that computes `outputs` from `inputs`; every node between them becomes part of it."""
     structured = [n for n in loops.inner_nodes(list(outputs), inputs) if isinstance(n.definition, Structured)]
     scratch: list[Buffer] = []
-    if structured and structured[0].op == "scatter_add":
-        body = _scatter(structured[0], outputs[structured[0]], inputs)
+    if structured and structured[0].definition.kernel in SERIAL:
+        body, scratch = SERIAL[structured[0].definition.kernel](structured[0], outputs[structured[0]], inputs)
     elif structured and structured[0].op == "contract":
         found = _Contraction(structured[0], outputs, inputs).build()
         if found is None:
@@ -82,28 +82,6 @@ def _add_workspace(body: tuple[Stmt, ...], target: Target) -> list[Buffer]:
 def _words(outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> str:
     ops = [n.op for n in loops.inner_nodes(list(outputs), inputs) if n.op != "const"]
     return " ".join(ops[:12]) + (f" .. ({len(ops)} ops)" if len(ops) > 12 else "")
-
-
-def _scatter(node: Node, out: Buffer, inputs: Mapping[Node, Buffer]) -> tuple[Stmt, ...]:
-    """Zeros everywhere, then every slice of the updates added in the order of the index."""
-    pull = Pull(inputs)
-    index, updates = node.inputs
-    axis, size = node.attr("axis"), node.attr("size")
-    fill = Var("z", product(out.shape))
-    zero = Const(node.dtype, 0.0 if node.dtype.is_float else 0)
-    clear = For(fill, (Store(out, affine(fill), zero),), vector=True)
-    end = axis + len(index.shape)
-    variables = [Var("ijklmnpq"[k % 8] + str(k), extent) for k, extent in enumerate(updates.shape)]
-    at = tuple(affine(v) for v in variables)
-    row = pull.index_of(pull.read(index, at[axis:end]), size)
-    place = linear(out, (*at[:axis], row, *at[end:]))
-    body: Stmt = Store(out, place, pull.read(updates, at), add=True)
-    for k, var in reversed(list(enumerate(variables))):
-        last = k == len(variables) - 1
-        body = For(var, (body,), vector=last and k >= end)
-    if bounds(size)[0] < 1:  # where there is no place to clamp to, nothing is added: 2 * n // (n + 1) is min(n, 1)
-        body = For(Var("any", floordiv(2 * size, size + 1)), (body,))
-    return clear, body
 
 
 def _as_product(node: Node, outputs: Mapping[Node, Buffer]) -> dict[Node, Buffer]:

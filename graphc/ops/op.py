@@ -130,8 +130,8 @@ class Composite(Op):
 class Structured(Op):
     """An op with a kernel, or a place in memory, of its own; `kernel` names it for the scheduler.
 
-    buffer (a leaf), alias (no code at all), contraction, convolution, window (pooling), scatter, group (a fused graph),
-    part (one result of a group).
+    buffer (a leaf), alias (no code at all), contraction, convolution, window (pooling), scatter, cumulative, sort,
+    group (a fused graph), part (one result of a group).
     """
 
     kernel: ClassVar[str] = ""

@@ -11,6 +11,7 @@ from operands import SIZES, arrays, leaf_values, sample_graph, samples
 
 import graphc.ops  # noqa: F401
 from graphc.autodiff import gradients
+from graphc.codegen.serial import SERIAL
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
 from graphc.ir.node import OPS, Node, leaf
@@ -20,6 +21,7 @@ from graphc.ops.op import Composite, Elementwise, Op, Pointwise, Reduction, Stru
 
 ALL = sorted(OPS)
 DIFFERENTIABLE = [name for name in ALL if OPS[name].differentiable]
+GRAPH_KERNELS = ("buffer", "alias", "contraction", "convolution", "window", "group", "part")
 STEP, TOLERANCE = 1e-4, 1e-6
 
 
@@ -53,7 +55,7 @@ def has_lowering(op: Op) -> bool:
         case Composite():
             return overrides(op, "decompose", Composite)
         case Structured():
-            return op.kernel in ("buffer", "alias", "contraction", "convolution", "window", "scatter", "group", "part")
+            return op.kernel in SERIAL or op.kernel in GRAPH_KERNELS
     return False
 
 

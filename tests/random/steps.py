@@ -322,6 +322,19 @@ def counting(b: Builder) -> Node:
     return b.make("iota", dtype=dtype, shape=shape, axis=int(b.random.integers(len(shape))))
 
 
+def running_sum(b: Builder) -> Node:
+    x = b.some("fi", rank=1)
+    return b.make("cumsum", x, axis=b.pick(range(len(x.shape))), reverse=b.chance(0.5), exclusive=b.chance(0.5))
+
+
+def order(b: Builder) -> Node:
+    x = b.some("fiu", rank=1)
+    axis = b.pick(range(len(x.shape)))
+    if x.dtype.is_float:
+        require_distinct(b, x, (axis,))
+    return b.make("argsort", x, axis=axis, descending=b.chance(0.5))
+
+
 def derivative_of_its_own(b: Builder) -> Node:
     """tanh with its right derivative by custom_vjp, and a stopped gradient where the derivative is 0 anyway."""
     x = b.some("f")
@@ -339,6 +352,6 @@ STEPS: tuple[tuple[Step, int], ...] = (
     (comparison, 2), (logic, 1), (choice, 3), (conversion, 2), (reduction, 5), (position_of_extremum, 1), (reshape, 3),
     (rearrangement, 3), (spreading, 3), (window, 2), (padding, 2), (concatenation, 2), (lookup, 2), (scattering, 2),
     (contraction, 5), (classification, 3), (binary_classification, 1), (counting, 1), (derivative_of_its_own, 1),
-    (convolution, 3), (pooling, 2),
+    (convolution, 3), (pooling, 2), (running_sum, 1), (order, 1),
 )  # fmt: skip
 """The steps with their weights."""

@@ -78,5 +78,6 @@ def test_a_wrong_pass_is_caught_and_cut_down() -> None:
         return None if b.op == "reverse" else make("sub", make("reverse", b, axes=()), make("reverse", a, axes=()))
 
     run = Pipeline((Pass("wrong", lambda graph: rewrite(graph, (wrong,)), "Wrong."),))
-    with pytest.raises(AssertionError, match="wrong of seed 2"):
-        check(2, run, random_case(2), {})
+    with pytest.raises(AssertionError, match="wrong of seed"):
+        for seed in range(10):  # not every graph has a difference that counts
+            check(seed, run, random_case(seed), {})
