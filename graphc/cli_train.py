@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from graphc.cli_compile import Commands, add_compile_options, compile_options
 from graphc.cli_model import SPECS, add_inputs, add_threads, read_inputs, summary
 from graphc.cli_report import say
-from graphc.run_folder import METRICS, read_metrics, write_run_folder
+from graphc.run_folder import Metrics, read_metrics, write_run_folder
+from graphc.runtime import checkpoint
+from graphc.runtime.durable import sweep
 from graphc.runtime.history import History
+
+if TYPE_CHECKING:
+    from graphc.runtime.model import Model
 
 CHECKPOINT = "checkpoint"
 """The part of a run folder that `--resume` reads."""
@@ -35,7 +41,9 @@ def add_commands(commands: Commands) -> None:
         help="compile and train a model, and write a run folder",
         description=(
             "Compiles a model file, trains it on data files, and writes a run folder: the artifact, the weights,\n"
-            "metrics.csv, learning curves, pictures of the graph, and a checkpoint to resume from."
+            "metrics.csv, learning curves, pictures of the graph, and a checkpoint to resume from.\n"
+            "Standard output has `resume STEP` (with --resume), `saved STEP` for each checkpoint on the disk (with\n"
+            "--checkpoint-every), and at the end `final DIGEST`, a SHA-256 of all that was trained."
         ),
         epilog=(
             f"{SPECS}\n\nexample:\n"
@@ -58,29 +66,18 @@ def add_commands(commands: Commands) -> None:
         "--set", metavar="NAME=NUMBER", action="append", default=[], type=named_number, help="a hyper of the file"
     )
     command.add_argument("--out", metavar="FOLDER", help="the run folder (default runs/MODEL)")
-    command.add_argument("--resume", metavar="FOLDER", help="go on from the checkpoint in this run folder")
+    command.add_argument(
+        "--checkpoint-every", type=int, metavar="N", help="a checkpoint every N steps (default: after each epoch)"
+    )
+    command.add_argument(
+        "--resume",
+        metavar="FOLDER",
+        help="go on from the checkpoint in this run folder; from the start if that is the run's own and has none yet",
+    )
+    command.add_argument("--other-source", action="store_true", help="resume although the model file has changed")
     add_threads(command)
     add_compile_options(command)
     command.set_defaults(command=run_train)
-
-
-class Metrics:
-    """The figures of a run, earlier epochs of a resumed one included, on disk about a second behind."""
-
-    def __init__(self, folder: Path, history: History) -> None:
-        self.path, self.history = folder / METRICS, history
-        self._written = time.monotonic()
-
-    def record(self, epoch: int, row: dict[str, Any]) -> None:
-        """A callback of `fit`; what a broken run had beyond its checkpoint is replaced."""
-        self.history.rows[:] = [*(one for one in self.history.rows if one["epoch"] < epoch), row]
-        if time.monotonic() > self._written + 1:
-            self.write()
-
-    def write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.history.to_csv(self.path)
-        self._written = time.monotonic()
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -94,12 +91,12 @@ def run_train(arguments: argparse.Namespace) -> int:
     inputs = read_inputs(model, arguments.input)
     folder = Path(arguments.out or arguments.resume or Path("runs") / model.name)
     model.init(seed=arguments.seed or 0)
-    if arguments.resume:
-        say(f"resuming from {model.restore(Path(arguments.resume) / CHECKPOINT)}")
+    resumed = resume(model, arguments, folder) if arguments.resume else False
     for name, value in arguments.set:
         model.hyper[name] = value
-    metrics = Metrics(folder, read_metrics(arguments.resume) if arguments.resume else History())
     folder.mkdir(parents=True, exist_ok=True)  # before the first epoch, which would be lost
+    sweep(folder)
+    metrics = Metrics(folder, read_metrics(arguments.resume, before=epochs_done(model)) if resumed else History())
     try:
         result = model.fit(
             inputs,
@@ -110,10 +107,11 @@ def run_train(arguments: argparse.Namespace) -> int:
             callbacks=[metrics.record],
             seed=arguments.seed,
             checkpoint=folder / CHECKPOINT,
-            resume=bool(arguments.resume),
+            checkpoint_every=arguments.checkpoint_every,
+            on_checkpoint=(lambda step: print_fact("saved", step)) if arguments.checkpoint_every else None,
+            resume=resumed,
         )
     except KeyboardInterrupt:
-        metrics.write()
         say(f"\nto go on from here, add: --resume {folder}")
         raise
     say(f"stopped: {result.stopped}")
@@ -125,4 +123,28 @@ def run_train(arguments: argparse.Namespace) -> int:
     say(f"{folder}/")
     for line in [*lines, f"{CHECKPOINT + '/':22} to go on from: graphc train ... --resume {folder}"]:
         say(f"  {line}")
+    print_fact("final", model.digest())
     return 0
+
+
+def print_fact(word: str, value: object) -> None:
+    """A line for programs, at once: who reads `saved 120` may rely on it."""
+    print(word, value, file=sys.stdout, flush=True)
+
+
+def resume(model: Model, arguments: argparse.Namespace, folder: Path) -> bool:
+    """The checkpoint of `--resume` into the model. False if a run with its own folder was killed before it had one."""
+    home = Path(arguments.resume) / CHECKPOINT
+    if folder.resolve() == Path(arguments.resume).resolve() and not checkpoint.numbered(home):
+        say(f"{home}: no checkpoint yet; starting at the start")
+        print_fact("resume", 0)
+        return False
+    say(f"resuming from {model.restore(home, other_source=arguments.other_source)}")
+    print_fact("resume", model.steps)
+    return True
+
+
+def epochs_done(model: Model) -> int:
+    """Whole epochs of the training that a restored model is in."""
+    cursor = model.store.cursor
+    return cursor.epoch if cursor is not None else 0

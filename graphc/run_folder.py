@@ -6,7 +6,7 @@ import csv
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphc.pictures import curves
 from graphc.runtime.errors import DataError, LimitError, NotAvailableError
@@ -20,17 +20,42 @@ if TYPE_CHECKING:
 METRICS = "metrics.csv"
 
 
-def read_metrics(folder: str | os.PathLike[str]) -> History:
-    """The epochs that an earlier run wrote to its folder; none if there is no such file."""
+class Metrics:
+    """The figures of a run, earlier epochs of a resumed one included, and their file.
+
+    A line an epoch is added to the file, so that a run that is killed leaves the figures of what it has done.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], history: History) -> None:
+        self.path, self.history = Path(folder) / METRICS, history
+        self._columns: list[str] = []
+
+    def record(self, epoch: int, row: dict[str, Any]) -> None:
+        """A callback of `fit`."""
+        self.history.rows.append(row)
+        if self._columns != list(row):  # the first line of this run: the file is written anew
+            self.history.to_csv(self.path)
+            self._columns = list(row) if self.history.columns == list(row) else []
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerow(row.values())
+
+
+def read_metrics(folder: str | os.PathLike[str], before: int | None = None) -> History:
+    """The epochs that an earlier run wrote to its folder, or the first `before` of them; none if there is no file.
+
+    A last line without an end was cut short when the run was killed, and is left out.
+    """
     from graphc.runtime.history import History
 
     history = History()
     path = Path(folder) / METRICS
     if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                figures = {name: _figure(text, path) for name, text in row.items() if text}
-                history.rows.append({**figures, "epoch": int(figures.get("epoch", len(history) + 1))})
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        for row in csv.DictReader(line for line in lines if line.endswith("\n")):
+            figures = {name: _figure(text, path) for name, text in row.items() if text}
+            history.rows.append({**figures, "epoch": int(figures.get("epoch", len(history) + 1))})
+    history.rows = [row for row in history.rows if before is None or row["epoch"] <= before]
     return history
 
 

@@ -2,7 +2,8 @@
 
 Files are `checkpoint-000001.safetensors`, counting up. A file holds parameters and states under their paths, slots as
 `slot.m/c1.w`, hyper-parameters as `hyper.lr`, the best weights so far as `best.c1.w`, and in its metadata the step, the
-seed and the position in the training data. Restored, training goes on bit for bit as if never interrupted.
+seed and the position in the training data. The order of the data is a function of seed and epoch. Restored, training
+goes on bit for bit as if never interrupted.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from graphc.runtime.durable import sweep
 from graphc.runtime.errors import WeightsError
-from graphc.runtime.weights import Tensors, load_tensors, save_tensors
+from graphc.runtime.safetensors import Tensors
+from graphc.runtime.weights import load_tensors, save_tensors
 
-KEEP = 2
 _NAME = re.compile(r"checkpoint-(\d{6,18})\.safetensors")
-_TEMPORARY = re.compile(r"\.graphc-(\d+)-[0-9a-f]+\.tmp")
 
 
 def numbered(folder: Path) -> list[tuple[int, Path]]:
@@ -36,17 +37,26 @@ def numbered(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), folder / match[0]) for match in map(_NAME.fullmatch, names) if match)
 
 
-def write(folder: str | os.PathLike[str], tensors: Tensors, metadata: Mapping[str, Any]) -> Path:
-    """Add a checkpoint, delete all but the last two; returns its path. `OSError` leaves the old ones as they were."""
+def write(
+    folder: str | os.PathLike[str], tensors: Tensors, metadata: Mapping[str, Any], previous: Path | None = None
+) -> Path:
+    """Add a checkpoint, and delete all but it and the one before; returns its path.
+
+    The one before is `previous`, known to be whole, if that is in this folder, else the newest there.
+    `OSError` leaves the old ones as they were.
+    """
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
     before = numbered(home)
     path = home / f"checkpoint-{before[-1][0] + 1 if before else 1:06d}.safetensors"
     save_tensors(path, tensors, metadata)
-    for _, old in before[: max(0, len(before) + 1 - KEEP)]:
-        with contextlib.suppress(OSError):  # another process may have been faster
-            old.unlink()
-    _sweep(home)
+    olds = [old for _, old in before]
+    kept = previous if previous in olds else olds[-1] if olds else None
+    for old in olds:
+        if old != kept:
+            with contextlib.suppress(OSError):  # another process may have been faster
+                old.unlink()
+    sweep(home)
     return path
 
 
@@ -64,24 +74,3 @@ def read(folder: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[
             warnings.warn(f"an older checkpoint is used: {'; '.join(damage)}", RuntimeWarning, stacklevel=3)
         return tensors, metadata, path
     raise WeightsError("; ".join(damage) or f"{home}: no checkpoint there")
-
-
-def _sweep(home: Path) -> None:
-    """Delete temporary files of processes that died while writing."""
-    for name in os.listdir(home):
-        match = _TEMPORARY.fullmatch(name)
-        if match and int(match[1]) != os.getpid() and not _is_alive(int(match[1])):
-            with contextlib.suppress(OSError):
-                (home / name).unlink()
-
-
-def _is_alive(process: int) -> bool:
-    if os.name != "posix":  # signal 0 is not a question there
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True

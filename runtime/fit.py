@@ -12,8 +12,11 @@
     shuffle     a new order each epoch, drawn from (seed, epoch).
     seed        of split and order; the model's own by default.
     progress    "auto" or True: a bar on a terminal, a line an epoch elsewhere; False: nothing.
-    checkpoint  a folder; written after each epoch and on Ctrl-C.
+    checkpoint  a folder; written after each epoch (and its callbacks), and on Ctrl-C.
+    checkpoint_every  write it after every so many steps instead, also within an epoch, and at the end.
+    on_checkpoint     called with the number of steps made, once a checkpoint is safely on the disk.
     resume      go on from where `model.restore` or an interrupted `fit` left off: bit for bit the same training.
+                Within an epoch that takes the same data, batch and shuffle, or it is refused.
 
 Everything is checked before the first step: names, dtypes, shapes, lengths, index ranges, finite numbers.
 An epoch whose loss is NaN is the last one, for the parameters would stay NaN: `History.stopped` says so.
@@ -58,6 +61,8 @@ class FitOptions:
     seed: int | None
     progress: bool | str
     checkpoint: str | os.PathLike[str] | None
+    checkpoint_every: int | None
+    on_checkpoint: Callable[[int], object] | None
     resume: bool
 
     def __post_init__(self) -> None:
@@ -65,7 +70,11 @@ class FitOptions:
         check_count("epochs", self.epochs)
         if self.patience is not None:
             check_count("patience", self.patience)
-        for callback in self.callbacks:
+        if self.checkpoint_every is not None:
+            check_count("checkpoint_every", self.checkpoint_every)
+            if self.checkpoint is None:
+                raise OptionError("checkpoint_every needs a folder, as checkpoint=...")
+        for callback in (*self.callbacks, *([] if self.on_checkpoint is None else [self.on_checkpoint])):
             if not callable(callback):
                 raise OptionError(f"a callback must be callable, not {type(callback).__name__}")
 
@@ -114,9 +123,11 @@ class Training:
         self.cursor = self._first_cursor()
         self.rows, held_out = self._split(whole)
         self.loop = model.batches("step", whole, options.batch, len(self.rows))
+        self._check_place()
         self.held = self._held(data, held_out)
         self.progress: Progress = make_progress(options.progress)
-        self._running: Cursor | None = None  # the cursor with which the loop began
+        self._inside: int | None = None  # the epoch that the loop stands in
+        self._saved = -1  # the steps at the last checkpoint
 
     def _held(self, data: Mapping[str, Any], rows: NDArray[np.int64] | None) -> Held | None:
         """The validation loop: over `rows` of the data, or over the arrays given for it."""
@@ -128,6 +139,18 @@ class Training:
         if given is not None:
             rows = np.arange(judged.rows, dtype=np.int64)
         return Held(self.model.batches("evaluate", judged, self.options.batch, len(rows)), rows)
+
+    def _check_place(self) -> None:
+        """Within an epoch the rest of its rows must be the rest of the same order in the same batches."""
+        cursor, now = self.cursor, (len(self.rows), self.options.batch, bool(self.options.shuffle))
+        then = (cursor.rows, cursor.batch, cursor.shuffle)
+        if cursor.row and now != then:
+            names = ("rows", "batch", "shuffle")
+            said = ", ".join(f"{n} was {a}, is {b}" for n, a, b in zip(names, then, now, strict=True) if a != b)
+            raise OptionError(f"the training to resume stands within epoch {cursor.epoch + 1}: {said}")
+        is_place = cursor.row <= self.loop.rows and (cursor.row % now[1] == 0 or cursor.row == self.loop.rows)
+        if cursor.row and not (is_place and len(cursor.sums) == len(self.loop.names)):
+            raise OptionError("the training to resume was of another model: it stands where this one cannot")
 
     def _first_cursor(self) -> Cursor:
         store, options = self.model.store, self.options
@@ -166,14 +189,18 @@ class Training:
             history.rows.append(row)
             self.progress.end(row)
             self._advance(row)
-            if self.options.checkpoint is not None:
-                self.model.save_checkpoint(self.options.checkpoint)
-            if self._is_told_to_stop(row):
+            told_to_stop = self._is_told_to_stop(row)  # before the checkpoint: a callback may change hyper-parameters
+            every = self.options.checkpoint_every
+            if every is None or self.model.steps % every == 0:
+                self._save()
+            if told_to_stop:
                 history.stopped = "stopped by a callback"
                 break
             if math.isnan(row.get("loss", 0.0)):
                 history.stopped = "the loss is nan"
                 break
+        if len(history) and self.model.steps != self._saved:
+            self._save()
         if patience is not None and store.best is not None:
             history.best_epoch = self.cursor.best_epoch
             self.model.use_best()
@@ -184,13 +211,12 @@ class Training:
         cursor, order = self.cursor, self.rows
         if self.options.shuffle:
             order = order[rng.permutation(cursor.seed, f"epoch {cursor.epoch}", len(order))]
-        if cursor.row > self.loop.rows or len(cursor.sums) not in (0, len(self.loop.names)):
-            raise OptionError("the training to resume was on other data: it stands beyond their end")
         self.loop.begin(order, cursor.row, cursor.sums)
-        self.model.store.cursor = self._running = cursor
+        self.model.store.cursor = cursor
+        self._inside = cursor.epoch
         self.progress.begin(cursor.epoch + 1, self.options.epochs, self.loop.rows)
         self.progress.advance(cursor.row, self.loop.means())
-        self.model.run_batches(self.loop, lambda rows: self.progress.advance(rows, self.loop.means()))
+        self._train()
         row: dict[str, Any] = {"epoch": cursor.epoch + 1, **self.loop.means()}
         if self.held is not None:
             self.held.loop.begin(self.held.rows)
@@ -198,6 +224,35 @@ class Training:
             row |= {f"val_{name}": value for name, value in self.held.loop.means().items()}
         row["seconds"] = time.perf_counter() - started
         return row
+
+    def _train(self) -> None:
+        """The steps of an epoch, with the checkpoints that fall within it."""
+        every = self.options.checkpoint_every
+        while not self.loop.is_done:
+            batches = None if every is None else every - self.model.steps % every
+            self.model.run_batches(self.loop, lambda rows: self.progress.advance(rows, self.loop.means()), batches)
+            if not self.loop.is_done:  # at the end of the epoch, what follows it comes first
+                self._mark()
+                self._save()
+
+    def _mark(self) -> None:
+        """The cursor to the last whole batch, so that the training can be resumed exactly."""
+        store = self.model.store
+        if store.cursor is not None and store.cursor.epoch == self._inside:  # else it is between two epochs
+            store.cursor = replace(
+                self.cursor, row=self.loop.position, sums=self.loop.sums, rows=len(self.rows),
+                batch=self.loop.batch, shuffle=bool(self.options.shuffle),
+            )  # fmt: skip
+
+    def _save(self) -> None:
+        """A checkpoint, if there is a folder for it."""
+        if self.options.checkpoint is None:
+            return
+        steps = self.model.steps
+        self.model.save_checkpoint(self.options.checkpoint)
+        self._saved = steps
+        if self.options.on_checkpoint is not None:
+            self.options.on_checkpoint(steps)
 
     def _advance(self, row: dict[str, Any]) -> None:
         """The cursor to the next epoch; keeps the best weights."""
@@ -209,7 +264,7 @@ class Training:
                 self.model.store.keep_best()
             else:
                 cursor = replace(cursor, waited=cursor.waited + 1)
-        self.model.store.cursor = cursor  # first: `interrupted` may come between the two
+        self.model.store.cursor = cursor  # first: an interrupt may come between the two
         self.cursor = cursor
 
     def _is_told_to_stop(self, row: dict[str, Any]) -> bool:
@@ -217,12 +272,9 @@ class Training:
         return any(isinstance(answer, str) and answer == "stop" for answer in answers)
 
     def interrupted(self) -> None:
-        """The cursor to the last whole batch, so that the training can be resumed exactly."""
-        running = self._running
-        if running is not None and self.model.store.cursor is running:
-            self.model.store.cursor = replace(running, row=self.loop.position, sums=self.loop.sums)
-        if self.options.checkpoint is not None:
-            self.model.save_checkpoint(self.options.checkpoint)
+        """After Ctrl-C: the model is as after the last whole batch, and so are the cursor and the checkpoint."""
+        self._mark()
+        self._save()
 
 
 def _check_finite(data: Dataset) -> None:

@@ -211,11 +211,16 @@ class Model:
         seed: int | None = None,
         progress: bool | str = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+        on_checkpoint: Callable[[int], object] | None = None,
         resume: bool = False,
     ) -> History:
         """Train on arrays in memory; see `graphc.runtime.fit` for what each argument means."""
         several = (callbacks,) if callable(callbacks) or not isinstance(callbacks, Iterable) else tuple(callbacks)
-        options = FitOptions(batch, epochs, validation, patience, several, shuffle, seed, progress, checkpoint, resume)
+        options = FitOptions(
+            batch, epochs, validation, patience, several, shuffle, seed, progress,
+            checkpoint, checkpoint_every, on_checkpoint, resume,
+        )  # fmt: skip
         return run_fit(self, data, options)
 
     # --- batches, for `fit`
@@ -249,16 +254,19 @@ class Model:
         with self._lock:
             self._store.use_best()
 
-    def run_batches(self, loop: BatchLoop, tell: Callable[[int], None] | None = None) -> None:
-        """A loop to its end, in native calls of about CHUNK_SECONDS; `tell` hears how many rows each has done.
+    def run_batches(
+        self, loop: BatchLoop, tell: Callable[[int], None] | None = None, batches: int | None = None
+    ) -> None:
+        """A loop to its end or for so many `batches`, in native calls of about CHUNK_SECONDS.
 
-        Between them signals are heard and other threads get their turn.
+        Between them signals are heard, other threads get their turn, and `tell` hears how many rows a call has done.
         """
+        stop = loop.rows if batches is None else min(loop.rows, loop.position + batches * loop.batch)
         count = 1
-        while not loop.is_done:
+        while loop.position < stop:
             before, started = loop.position, time.perf_counter()
             with self._lock:
-                loop.run(count)
+                loop.run(min(count, -(-(stop - before) // loop.batch)))
             spent = time.perf_counter() - started
             if tell is not None:
                 tell(loop.position - before)
@@ -291,10 +299,19 @@ class Model:
         with self._lock:
             return self._store.save_checkpoint(folder)
 
-    def restore(self, folder: str | os.PathLike[str]) -> Path:
-        """The newest checkpoint of a folder; then `fit(..., resume=True)` goes on exactly."""
+    def restore(self, folder: str | os.PathLike[str], *, other_source: bool = False) -> Path:
+        """The newest checkpoint of a folder; then `fit(..., resume=True)` goes on exactly.
+
+        `WeightsError` lists every difference and changes nothing. That the model's text is another is a difference
+        too, unless `other_source`.
+        """
         with self._lock:
-            return self._store.restore(folder)
+            return self._store.restore(folder, other_source)
+
+    def digest(self) -> str:
+        """A SHA-256 in hexadecimal over all that training changes: equal if and only if all its bits are."""
+        with self._lock:
+            return self._store.digest()
 
     # --- how it was made
 

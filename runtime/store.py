@@ -18,7 +18,7 @@ from graphc.runtime.initialisers import initial
 from graphc.runtime.schema import decode, encode
 from graphc.runtime.signature import Leaf, Signature
 from graphc.runtime.variables import Hypers, Variables
-from graphc.runtime.weights import assign_all, load_tensors, save_tensors
+from graphc.runtime.weights import assign_all, differences, digest, load_tensors, refuse, save_tensors
 
 VARIABLE_ROLES = ("param", "state", "slot", "hyper", "step", "seed")
 
@@ -27,13 +27,17 @@ VARIABLE_ROLES = ("param", "state", "slot", "hyper", "step", "seed")
 class Cursor:
     """Where `fit` stands: the next row of the shuffled data of an epoch (from 0), and what it has gathered so far.
 
-    `sums` are the figures of the epoch's rows before `row`; `best*` and `waited` belong to early stopping.
+    `sums` are the figures of the epoch's rows before `row`; within an epoch (`row` > 0) it can only go on in the same
+    `rows`, `batch` and `shuffle`. `best*` and `waited` belong to early stopping.
     """
 
     seed: int
     epoch: int = 0
     row: int = 0
     sums: tuple[float, ...] = ()
+    rows: int = 0
+    batch: int = 0
+    shuffle: bool = True
     best: float | None = None
     best_epoch: int = 0
     waited: int = 0
@@ -69,6 +73,7 @@ class Store:
         self.seed = 0
         self.cursor: Cursor | None = None
         self.best: dict[str, NDArray[Any]] | None = None
+        self._whole: Path | None = None  # the last checkpoint written or restored
 
     def initialise(self, seed: int) -> None:
         """First values of parameters, slots and states by their initialisers; hyper-parameters keep what they have."""
@@ -118,31 +123,35 @@ class Store:
         """Everything that decides how training goes on, as a new file in `folder`."""
         note = _Note(self.signature.name, self.signature.source_hash, int(self.counter) - 1, self.seed, self.cursor)
         best = {f"best.{name}": array for name, array in (self.best or {}).items()}
-        return checkpoint.write(folder, {**self._lasting(), **best}, encode(note))
+        self._whole = checkpoint.write(folder, {**self._lasting(), **best}, encode(note), self._whole)
+        return self._whole
 
-    def restore(self, folder: str | os.PathLike[str]) -> Path:
-        """The newest whole checkpoint of `folder`; `WeightsError` if it does not fit, and nothing changes."""
+    def restore(self, folder: str | os.PathLike[str], other_source: bool = False) -> Path:
+        """The newest whole checkpoint of `folder`; `WeightsError` lists all that does not fit, and nothing changes."""
         tensors, metadata, path = checkpoint.read(folder)
-        try:
-            note: _Note = decode(metadata, _Note, "metadata")
-        except ArtifactError as error:
-            raise WeightsError(f"{path}: {error}") from None
+        note = _read_note(metadata, path)
+        wrong = []
+        if note.model != self.signature.name:
+            wrong.append(f"it is of the model `{note.model[:80]}`, this is `{self.signature.name}`")
+        if note.source_hash != self.signature.source_hash and not other_source:
+            wrong.append("its model file had another text (other_source=True restores it all the same)")
         best = {name[5:]: tensors.pop(name) for name in list(tensors) if name.startswith("best.")}
-        lasting, weights = self._lasting(), self.weights()
-        if best:  # checked first, so that nothing changes if it does not fit
-            assign_all({name: np.empty_like(array) for name, array in weights.items()}, best, f"{path} (best)")
-        if (
-            note.step < 0
-            or not 0 <= note.seed < 1 << 64
-            or (note.cursor is not None and not 0 <= note.cursor.seed < 1 << 64)
-        ):
-            raise WeightsError(f"{path}: metadata: step or seed out of range")
+        lasting = self._lasting()
+        wrong += differences(lasting, tensors)
+        if best:
+            wrong += [f"best weights: {one}" for one in differences(self.weights(), best)]
+        refuse(str(path), wrong)
         assign_all(lasting, tensors, str(path))
         self._set_seed(note.seed)
         self.cursor = note.cursor
         self.best = {name: array.copy() for name, array in best.items()} or None
         self.counter[...] = note.step + 1
+        self._whole = path
         return path
+
+    def digest(self) -> str:
+        """SHA-256 over all that training changes: parameters, states, slots, hyper-parameters, step and seed."""
+        return digest(self._lasting(), {"step": int(self.counter) - 1, "seed": self.seed})
 
     def _lasting(self) -> Mapping[str, NDArray[Any]]:
         """Views of all variables under the keys of a checkpoint."""
@@ -150,3 +159,20 @@ class Store:
         slots = {f"slot.{leaf.name}": arrays[leaf.name] for leaf in self.signature.with_role("slot")}
         hypers = {f"hyper.{leaf.name}": arrays[leaf.name] for leaf in self.signature.with_role("hyper")}
         return {**self.weights(), **slots, **hypers}
+
+
+def _read_note(metadata: Mapping[str, Any], path: Path) -> _Note:
+    """The metadata of a checkpoint; `WeightsError` for numbers that no training can have."""
+    try:
+        note: _Note = decode(metadata, _Note, "metadata")
+    except ArtifactError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    cursor = note.cursor or Cursor(0)
+    counts = (cursor.epoch, cursor.row, cursor.rows, cursor.batch, cursor.best_epoch, cursor.waited)
+    if not (
+        0 <= note.step < (1 << 63) - 1
+        and all(0 <= seed < 1 << 64 for seed in (note.seed, cursor.seed))
+        and all(0 <= count < 1 << 62 for count in counts)
+    ):
+        raise WeightsError(f"{path}: metadata: a step, seed or count is out of range")
+    return note
