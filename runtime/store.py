@@ -134,7 +134,9 @@ class Store:
         if note.model != self.signature.name:
             wrong.append(f"it is of the model `{note.model[:80]}`, this is `{self.signature.name}`")
         if note.source_hash != self.signature.source_hash and not other_source:
-            wrong.append("its model file had another text (other_source=True restores it all the same)")
+            wrong.append(
+                "its model file had another text (other_source=True, or --other-source, restores it all the same)"
+            )
         best = {name[5:]: tensors.pop(name) for name in list(tensors) if name.startswith("best.")}
         lasting = self._lasting()
         wrong += differences(lasting, tensors)

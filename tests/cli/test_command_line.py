@@ -206,6 +206,31 @@ def test_train_run_and_resume(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.startswith("y: float32[1, 4]\n[[")
 
 
+def test_a_run_says_what_is_safe(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`resume`, `saved` and `final` on standard output; a run that was killed early starts at the start."""
+    np.savez("data.npz", x=np.ones((40, 4), np.float32))
+    words = ["train", "scale.gc", "--input", "x=data.npz:x", "--input", "t=data.npz:x", "--batch", "8"]
+    words += ["--checkpoint-every", "3"]
+    assert ended([*words, "--epochs", "2", "--out", "whole"]) == 0
+    whole = capsys.readouterr().out.splitlines()
+    assert whole[:-1] == ["saved 3", "saved 6", "saved 9", "saved 10"]
+    assert ended([*words, "--epochs", "1", "--out", "run", "--resume", "run"]) == 0
+    assert capsys.readouterr().out.splitlines()[:-1] == ["resume 0", "saved 3", "saved 5"]
+    os.remove("run/checkpoint/checkpoint-000002.safetensors")  # back into the first epoch
+    (here / "run/metrics.csv").write_text("epoch,loss,seconds\n1,9.0,1.0\n2,8.0,1.")  # more than is known, cut short
+    assert ended([*words, "--epochs", "2", "--out", "run", "--resume", "run"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["resume 3", "saved 6", "saved 9", "saved 10", whole[-1]]
+    assert [line.partition(",")[0] for line in (here / "run/metrics.csv").read_text().split()] == ["epoch", "1", "2"]
+    assert ended([*words, "--epochs", "2", "--out", "run", "--resume", "run"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["resume 10", whole[-1]]
+    assert ended([*words, "--epochs", "2", "--out", "run", "--resume", "elsewhere"]) == 1
+    assert "no checkpoint there" in capsys.readouterr().err
+    (here / "scale.gc").write_text(MODEL + "# changed\n")
+    assert ended([*words, "--epochs", "3", "--resume", "run"]) == 1
+    assert "its model file had another text" in capsys.readouterr().err
+    assert ended([*words, "--epochs", "3", "--resume", "run", "--other-source"]) == 0
+
+
 def test_an_artifact_is_compiled_already(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save("x.npy", np.ones((3, 4), np.float32))
     assert cli.main(["compile", "scale.gc"]) == 0

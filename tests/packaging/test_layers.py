@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 
 # what the runtime may import from outside, and which modules may import it only inside a function
 OUTSIDE_OF_RUNTIME = {"numpy"}
-LAZY_IN_RUNTIME = {"safetensors", "tqdm", "llvmlite"}
+LAZY_IN_RUNTIME = {"tqdm", "llvmlite"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
