@@ -7,13 +7,14 @@ nodes of the others as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, leaf, make
 from graphc.ops.op import Pointwise, Reduction, Structured
 from graphc.passes.cost import element_cost
 from graphc.passes.grouping import Group, Grouping, group_nodes, is_free, is_memory
+from graphc.passes.match import splat_value
 from graphc.passes.pipeline import graph_pass
 
 RECOMPUTE_COST = 3  # instructions an element: no dearer than the load and the store that they replace
@@ -68,6 +69,8 @@ class _Stored:
             group = grouping.group_of.get(node)
             if group is not None and (node in roots or self._read_outside(node, group)):
                 self.nodes[node] = None
+        for node in self._shared_sources(roots):
+            self.nodes[node] = None
         self.recomputed: dict[Node, None] = {}
         for node in nodes:
             if node in self.nodes and node not in roots and (again := self._again(node)):
@@ -76,6 +79,26 @@ class _Stored:
 
     def _read_outside(self, node: Node, group: Group) -> bool:
         return any(self.grouping.group_of.get(r) is not group for r in self.readers.get(node, {}))
+
+    def _shared_sources(self, roots: Mapping[Node, None]) -> list[Node]:
+        """Nodes of which two or more stored ones are cheap functions: one store then takes the place of several."""
+        derived: dict[Node, int] = {}
+        for node in self.nodes:
+            readers = self.readers.get(node, {})
+            if node not in roots and all(_computes(r) for r in readers):
+                for source in self._cheap_sources(node):
+                    derived[source] = derived.get(source, 0) + 1
+        return [node for node, count in derived.items() if count > 1 and node not in self.nodes]
+
+    def _cheap_sources(self, node: Node) -> Iterator[Node]:
+        """The nodes of its group, of its shape, from which the node follows by a few ops that read nothing else."""
+        group, cost, x = self.grouping.group_of[node], 0, node
+        while (cost := cost + element_cost(x)) <= RECOMPUTE_COST:
+            read = [y for y in x.inputs if splat_value(y) is None]
+            if len(read) != 1 or read[0].shape != node.shape or self.grouping.group_of.get(read[0]) is not group:
+                return
+            x = read[0]
+            yield x
 
     def _again(self, node: Node) -> dict[Node, None]:
         """The nodes to compute again in every reader instead of storing this one; none if storing it is cheaper.

@@ -20,8 +20,8 @@ from graphc.passes.cost import weight
 MOVES = frozenset({"iota", "dim", "broadcast", "transpose", "slice", "reverse"})
 FRESH = frozenset({"pad", "concat", "gather"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
-EPILOGUE = 48  # instructions of an epilogue: they stand in the code once for every vector of a register tile
-LATE_EPILOGUE = 8  # likewise if the number of rows is known at the call only: there is a tile of every height
+EPILOGUE = 64  # instructions of an epilogue: they stand in the code once for every vector of a register tile
+LATE_EPILOGUE = 64  # likewise if the number of rows is known at the call only: there is a tile of every height
 HEAVIEST = 640  # instructions of a group's innermost loop: LLVM's time grows faster than linearly with them
 
 
@@ -121,6 +121,9 @@ class _Builder:
 
     def add(self, node: Node) -> None:
         """Puts the node into the latest group that it reads from, or into a new one right behind it."""
+        if node.op == "item":  # a name of a result, not another kernel
+            self.group_of[node] = self.group_of[node.inputs[0]]
+            return
         read = dict.fromkeys(s for x in node.inputs for s in self.sources(x))
         groups = dict.fromkeys(self.group_of[s] for s in read)
         latest = max(groups, key=lambda g: g.place, default=None)

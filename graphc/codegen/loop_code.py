@@ -5,7 +5,7 @@ A kernel's function takes the address of each buffer and the value of each run-t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.codegen import contraction, merge_sort, primitives
@@ -21,7 +21,6 @@ from graphc.codegen.kernel import (
     Scalar,
     Stmt,
     Store,
-    Var,
     closure,
     indices,
     scalars_of,
@@ -31,6 +30,7 @@ from graphc.codegen.llvm import Function, Index, Module, Value, const, lanes, ve
 from graphc.codegen.primitives import llvm_type
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.target import Target
+from graphc.codegen.tile_epilogue import TileEpilogue
 from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
 from graphc.ir.types import F64
 
@@ -236,14 +236,11 @@ def _stores_in(stmts: Sequence[Stmt]) -> list[Store]:
 
 def emit_contract(stmt: Contract, code: ScalarCode, module: Module) -> None:
     """Calls the contraction's function, which runs the epilogue on each finished register tile."""
-    f = code.f
-    spec, names = _contraction_spec(stmt, code)
-    buffers = list(code.pointers)
-    outer = [v for v in code.places if isinstance(v, Var)]
+    f, epilogue = code.f, TileEpilogue(stmt, code, module)
+    spec, names = _skeleton(stmt, epilogue.params, epilogue)
     name = contraction.emit(spec, module, module.target)
-    workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else code.pointers[buffers[0]]
-    arguments = [code.pointers[b] for b in buffers] + [code.sizes[n] for n in code.sizes]
-    arguments += [code.places[v][0] for v in outer] + [_value(code.dim(d)) for d in names]
+    workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else next(iter(code.pointers.values()))
+    arguments = [*epilogue.arguments(code), *(_value(code.dim(d)) for d in names)]
     f.call(name, "void", code.address(stmt.a, stmt.a_at), code.address(stmt.b, stmt.b_at), workspace, *arguments)
 
 
@@ -279,38 +276,6 @@ def workspace_elements(stmt: Contract, target: Target) -> Dim:
     for factor, names in contraction.workspace_elements(spec, target).terms:
         total = total + product(by_name[x] for x in names) * factor
     return total
-
-
-def _contraction_spec(stmt: Contract, code: ScalarCode) -> tuple[contraction.Contraction, list[Dim]]:
-    """The contraction with its epilogue; all the kernel's buffers and sizes are handed on to it."""
-    buffers = {b: f"b{i}" for i, b in enumerate(code.pointers)}
-    sizes = {s: f"n{i}" for i, s in enumerate(code.sizes)}
-    outer = {v: f"v{i}" for i, v in enumerate(x for x in code.places if isinstance(x, Var))}
-    params = [("ptr", x) for x in buffers.values()]
-    params += [("i64", x) for x in (*sizes.values(), *outer.values())]
-
-    def epilogue(f: Function, given: Mapping[str, Value], tile: contraction.Tile) -> None:
-        pointers = {b: given[x] for b, x in buffers.items()}
-        inner = ScalarCode(f, pointers, {s: given[x] for s, x in sizes.items()}, lanes(tile.accumulators[0][0].type))
-        inner.places.update({v: (given[x], 0, False) for v, x in outer.items()})
-        _store_tile(stmt, inner, tile)
-
-    return _skeleton(stmt, params, epilogue)
-
-
-def _store_tile(stmt: Contract, code: ScalarCode, tile: contraction.Tile) -> None:
-    """The epilogue's stores for every vector of a register tile; what a column shares is computed once."""
-    scalars, at = [*scalars_of(stmt.epilogue)], [s.at for s in stmt.epilogue]
-    code.hoist(scalars, at)
-    for j, (column, mask) in enumerate(tile.columns):
-        code.mask = mask
-        with code.scope(stmt.column, column, True):
-            code.hoist(scalars, at)
-            for i, row in enumerate(tile.rows):
-                with code.scope(stmt.row, row, False):
-                    code.define(stmt.temp, tile.accumulators[i][j])
-                    code.store_all(stmt.epilogue)
-    code.mask = None
 
 
 def _value(index: Index) -> Value:

@@ -1,0 +1,139 @@
+"""What a contraction does to a finished register tile: the stores of its group, in the tile's code or beside it.
+
+A short epilogue stands in the code once for every vector of the tile, its operands in registers.  A long one would
+fill the instruction cache and the registers many times over: the tile goes through memory instead, to a function of
+its own that loops over its vectors.  All tiles of a contraction, of whatever height, share that function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphc.codegen.contraction import Tile
+from graphc.codegen.kernel import Buffer, Call, Contract, Var, closure, scalars_of
+from graphc.codegen.llvm import Function, Index, Module, Value, const, element, lanes
+from graphc.codegen.scalar_code import ScalarCode
+
+LONG = 16  # instructions of an epilogue that is worth the way through memory
+WEIGHTS = {"div": 4, "sqrt": 5, "rsqrt": 6, "random_uniform": 60}
+HEAVY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
+
+
+class TileEpilogue:
+    """Writes the epilogue of one contraction; `outer` are the kernel's loop variables around it.
+
+    The kernel's buffers, run-time sizes and outer variables are parameters of the functions that it is written into.
+    """
+
+    def __init__(self, stmt: Contract, code: ScalarCode, module: Module) -> None:
+        self.stmt, self.module = stmt, module
+        self.buffers = {b: f"b{i}" for i, b in enumerate(code.pointers)}
+        self.sizes = {s: f"n{i}" for i, s in enumerate(code.sizes)}
+        self.outer = {v: f"v{i}" for i, v in enumerate(x for x in code.places if isinstance(x, Var))}
+        self.params: list[tuple[str, str]] = [("ptr", x) for x in self.buffers.values()]
+        self.params += [("i64", x) for x in (*self.sizes.values(), *self.outer.values())]
+        self.is_long = _length(stmt) > LONG
+        self._function: str | None = None
+
+    def arguments(self, code: ScalarCode) -> list[Value]:
+        """The values of `params` where the contraction is called."""
+        pointers = [code.pointers[b] for b in self.buffers]
+        return [*pointers, *(code.sizes[n] for n in self.sizes), *(code.places[v][0] for v in self.outer)]
+
+    def __call__(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:
+        if self.is_long:
+            self._through_memory(f, given, tile)
+        else:
+            self._in_registers(f, given, tile)
+
+    def _code(self, f: Function, given: Mapping[str, Value], width: int) -> ScalarCode:
+        pointers: dict[Buffer, Value] = {b: given[x] for b, x in self.buffers.items()}
+        code = ScalarCode(f, pointers, {s: given[x] for s, x in self.sizes.items()}, width)
+        code.places.update({v: (given[x], 0, False) for v, x in self.outer.items()})
+        return code
+
+    def _in_registers(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:
+        """The stores for every vector of the tile; what a column shares is computed once."""
+        stmt, code = self.stmt, self._code(f, given, lanes(tile.accumulators[0][0].type))
+        scalars, at = [*scalars_of(stmt.epilogue)], [s.at for s in stmt.epilogue]
+        code.hoist(scalars, at)
+        for j, (column, mask) in enumerate(tile.columns):
+            code.mask = mask
+            with code.scope(stmt.column, column, True):
+                code.hoist(scalars, at)
+                for i, row in enumerate(tile.rows):
+                    with code.scope(stmt.row, row, False):
+                        code.define(stmt.temp, tile.accumulators[i][j])
+                        code.store_all(stmt.epilogue)
+        code.mask = None
+
+    def _through_memory(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:
+        vectors, type = len(tile.columns), tile.accumulators[0][0].type
+        flat = [value for row in tile.accumulators for value in row]
+        at = f.assign("ptr", f"alloca [{len(flat)} x {type}], align 64")
+        for i, value in enumerate(flat):
+            f.store(value, f.offset(at, element(type), i * lanes(type)))
+        masked = tile.columns[-1][1] is not None
+        first = tile.columns[0][0]
+        last = f.sub(self._columns(f, given), first) if masked else const("i64", vectors * lanes(type))
+        counts = [const("i64", len(tile.rows)), const("i64", vectors)]
+        if self._function is None:
+            self._function = self._write(type)
+        f.call(
+            self._function, "void", at, tile.rows[0], first, *counts, _value(last), *(given[x] for _, x in self.params)
+        )
+
+    def _columns(self, f: Function, given: Mapping[str, Value]) -> Index:
+        """How many columns the contraction has."""
+        return self._code(f, given, 1).dim(self.stmt.column.extent)
+
+    def _write(self, type: str) -> str:
+        """The function (ptr tile, i64 row, i64 column, i64 rows, i64 vectors, i64 valid columns, params ..)."""
+        head = [("ptr", ".tile"), *(("i64", x) for x in (".row", ".column", ".rows", ".vectors", ".valid"))]
+        f = Function(self.module, "epilogue", [*head, *self.params], noinline=True)
+        code = self._code(f, f.params, lanes(type))
+        width = code.width
+        stmt = self.stmt
+        scalars, at = [*scalars_of(stmt.epilogue)], [s.at for s in stmt.epilogue]
+        code.hoist(scalars, at)
+
+        def column(j: Value) -> None:
+            """One vector of columns in all rows of the tile."""
+            place = f.mul(j, width)
+            step = f.mul(f[".vectors"], width)
+            with code.scope(stmt.column, _value(f.add(f[".column"], place)), True):
+                code.hoist(scalars, at)
+                with f.loop(0, f[".rows"]) as loop:
+                    row = _value(f.add(f[".row"], loop.index))
+                    with code.scope(stmt.row, row, False):
+                        offset = f.add(f.mul(loop.index, step), place)
+                        code.define(stmt.temp, f.load(f.offset(f[".tile"], element(type), offset), type))
+                        code.store_all(stmt.epilogue)
+
+        full = f.sdiv(f[".valid"], width)
+        extent = stmt.column.extent
+        with f.loop(0, self._least(f, full), may_be_empty=True) as loop:
+            column(loop.index)
+        if not (isinstance(extent, int) and extent % width == 0):
+            rest = f.sub(f[".valid"], f.mul(full, width))
+            with f.when(f.and_(f.icmp("slt", _value(full), f[".vectors"]), f.icmp("sgt", _value(rest), 0))):
+                code.mask = f.tail_mask(rest, width)
+                column(_value(full))
+                code.mask = None
+        f.ret()
+        return self.module.add(f)
+
+    @staticmethod
+    def _least(f: Function, full: Index) -> Value:
+        limit = f[".vectors"]
+        return f.select(f.icmp("slt", _value(full), limit), _value(full), limit)
+
+
+def _length(stmt: Contract) -> int:
+    """Instructions of the epilogue, roughly."""
+    calls = [s for s in closure(tuple(scalars_of(stmt.epilogue))) if isinstance(s, Call)]
+    return sum(12 if s.op in HEAVY else WEIGHTS.get(s.op, 1) for s in calls)
+
+
+def _value(index: Index) -> Value:
+    return const("i64", index) if isinstance(index, int) else index
