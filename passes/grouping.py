@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
-from graphc.ir.dims import Dim, symbols
+from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node
 from graphc.ops.op import Pointwise, Reduction, Structured
@@ -20,8 +20,7 @@ from graphc.passes.cost import weight
 MOVES = frozenset({"iota", "dim", "broadcast", "transpose", "slice", "reverse"})
 FRESH = frozenset({"pad", "concat", "gather"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
-EPILOGUE = 64  # instructions of an epilogue: they stand in the code once for every vector of a register tile
-LATE_EPILOGUE = 64  # likewise if the number of rows is known at the call only: there is a tile of every height
+EPILOGUE = 64  # instructions of an epilogue: it stands between the products
 HEAVIEST = 640  # instructions of a group's innermost loop: LLVM's time grows faster than linearly with them
 
 
@@ -71,11 +70,7 @@ class Group:
 
 def _heaviest(group: Group) -> int:
     """How many instructions an element of the group may cost."""
-    if group.kind != "contraction":
-        return HEAVIEST
-    first = next(iter(group.members))
-    is_late = first.op == "contract" and any(symbols(dim) for dim in group.shape[:-1])
-    return LATE_EPILOGUE if is_late else EPILOGUE
+    return EPILOGUE if group.kind == "contraction" else HEAVIEST
 
 
 @dataclass

@@ -1,0 +1,58 @@
+"""Long epilogues: a register tile goes through memory to a function that all heights share."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc.driver import stage_text
+
+LONG = """
+dim B, I = {inner}, O = {columns}
+model net(x: f32[B, I], w: f32[I, O], c: f32[O], r: f32[B, O]) -> (y: f32[B, O], z: f32[B, O]):
+    s = x @ w + c
+    y = tanh(s) * r
+    z = exp(-s * s) + r / (1.0 + s * s)
+"""
+
+
+@pytest.mark.parametrize("columns", [16, 48, 10, 33, 130])
+@pytest.mark.parametrize("inner", [7, 700])
+def test_every_vector_of_a_tile_gets_its_epilogue(columns: int, inner: int) -> None:
+    model = graphc.compile_source(LONG.format(inner=inner, columns=columns))
+    random = np.random.default_rng(1)
+    w = random.standard_normal((inner, columns)).astype(np.float32) / np.float32(inner**0.5)
+    c = random.standard_normal(columns).astype(np.float32)
+    for rows in (1, 5, 8, 23, 70):
+        x = random.standard_normal((rows, inner)).astype(np.float32)
+        r = random.standard_normal((rows, columns)).astype(np.float32)
+        found = model(x=x, w=w, c=c, r=r)
+        s = x.astype(np.float64) @ w + c
+        np.testing.assert_allclose(found["y"], np.tanh(s) * r, rtol=3e-5, atol=3e-6)
+        np.testing.assert_allclose(found["z"], np.exp(-s * s) + r / (1 + s * s), rtol=3e-5, atol=3e-6)
+
+
+def test_tiles_of_every_height_share_the_function(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "long.gc"
+    file.write_text(LONG.format(inner=64, columns=48))
+    text = stage_text(file, "llvm")
+    tiles = re.findall(r"^define internal void @contract\.\d+x\d+", text, re.MULTILINE)
+    functions = re.findall(r"^define internal void @epilogue[.\d]*\(", text, re.MULTILINE)
+    assert len(tiles) > 4
+    assert len(functions) == 1
+
+
+def test_the_backward_of_gelu_keeps_one_tensor_beside_its_value(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "gelu.gc"
+    file.write_text(
+        "dim B, D = 32, E = 64\n"
+        "model net(x: f32[B, D]) -> (y: f32[B, D]):\n"
+        "    param up: f32[D, E] = glorot_uniform(), down: f32[E, D] = glorot_uniform()\n"
+        "    y = gelu(x @ up) @ down\n"
+        "train net:\n    loss = sum(y * y)\n    optimizer = sgd(lr = 0.1)\n"
+    )
+    text = stage_text(file, "memory", entry="step")
+    assert len(re.findall(r"f32\[B, 64\]", text)) == 3  # the value, its slope, and the cotangent of the product
