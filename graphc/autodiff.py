@@ -5,13 +5,14 @@ The rules are the `vjp` of the ops; this is the chain rule over them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import graphc.ops  # noqa: F401  fills the registry with the rules
 from graphc.ir.node import Node, constant, postorder
 from graphc.ir.types import TensorType, TypeMismatch
 from graphc.ops.build import zeros
 from graphc.ops.control import inline_groups
+from graphc.ops.scan_gradient import scan_vjp
 
 
 def backward(output: Node, seed: Node, of: Iterable[Node] | None = None) -> dict[Node, Node]:
@@ -22,26 +23,38 @@ def backward(output: Node, seed: Node, of: Iterable[Node] | None = None) -> dict
     """
     if seed.type != output.type:
         raise TypeMismatch(f"the cotangent of {output.type} cannot be {seed.type}")
-    order = postorder([output])
+    return _backward({output: seed}, of)
+
+
+def _backward(seeds: Mapping[Node, Node], of: Iterable[Node] | None) -> dict[Node, Node]:
+    """The chain rule from several outputs at once, each with its cotangent."""
+    order = postorder(seeds)
     active = _depending(order, of)
-    cotangents: dict[Node, Node] = {output: seed} if output in active else {}
+    cotangents = {y: seed for y, seed in seeds.items() if y in active}
+    results: dict[Node, dict[int, Node]] = {}  # scan -> the cotangents of its results
     for node in reversed(order):
-        dy = cotangents.get(node)
-        if dy is None or not any(x in active for x in node.inputs):
+        if node in results:
+            flows = scan_vjp(node, results[node], _backward)
+        elif (dy := cotangents.get(node)) is None or not any(x in active for x in node.inputs):
             continue
-        for x, dx in zip(node.inputs, node.definition.vjp(node, dy), strict=True):
+        elif node.op == "item":
+            results.setdefault(node.inputs[0], {})[node.attr("index")] = dy
+            continue
+        else:
+            flows = node.definition.vjp(node, dy)
+        for x, dx in zip(node.inputs, flows, strict=True):
             if dx is not None and x in active:
                 cotangents[x] = cotangents[x] + dx if x in cotangents else dx
     return cotangents
 
 
 def _depending(order: list[Node], of: Iterable[Node] | None) -> dict[Node, None]:
-    """The float nodes of a postorder that are in `of` or depend on it."""
+    """The float nodes (and scans) of a postorder that are in `of` or depend on it."""
     wanted = dict.fromkeys((x for x in order if x.is_leaf) if of is None else of)
     active: dict[Node, None] = {}
     for node in order:
-        is_float = isinstance(node.type, TensorType) and node.dtype.is_float
-        if is_float and (node in wanted or any(x in active for x in node.inputs)):
+        may_flow = node.dtype.is_float if isinstance(node.type, TensorType) else node.op == "scan"
+        if may_flow and (node in wanted or any(x in active for x in node.inputs)):
             active[node] = None
     return active
 

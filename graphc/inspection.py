@@ -9,7 +9,7 @@ from typing import Any
 from graphc.codegen.entry import EntryCode
 from graphc.codegen.kernel_text import print_kernel
 from graphc.codegen.memory import size_of
-from graphc.codegen.schedule import Memory, Task
+from graphc.codegen.tasks import Memory, Task
 from graphc.compilation import Compilation
 from graphc.frontend.parser import parse
 from graphc.ir.graph import Graph

@@ -14,10 +14,12 @@ from graphc.codegen.index_bounds import IndexBound, out_of_range
 from graphc.codegen.kernel import Buffer
 from graphc.codegen.llvm import Function, Module, Value, const
 from graphc.codegen.loop_code import emit_kernel
-from graphc.codegen.memory import ALIGNMENT, MemoryPlan, Slot, plan_memory
+from graphc.codegen.memory import ALIGNMENT, plan_memory
+from graphc.codegen.recurrence import call_task
 from graphc.codegen.scalar_code import ScalarCode
-from graphc.codegen.schedule import Memory, Schedule, schedule
+from graphc.codegen.schedule import schedule
 from graphc.codegen.target import Target
+from graphc.codegen.tasks import Memory, MemoryPlan, Schedule, Slot
 from graphc.ir.dims import Symbol, evaluate
 from graphc.ir.graph import Graph
 
@@ -89,13 +91,7 @@ class _Body:
         for bound in self.code.bounds:
             self._check(bound)
         for task in self.code.schedule.tasks:
-            compiled = emit_kernel(task.kernel, self.module)
-            pointers = []
-            for buffer in task.kernel.buffers:
-                memory = task.writes.get(buffer) or task.reads.get(buffer)
-                pointers.append(self._address(memory if memory is not None else buffer))
-            given = [self.scalars.sizes[s.name] for s in compiled.sizes]
-            self.f.call(compiled.function, "void", *pointers, *given)
+            call_task(self.f, task, self.module, self._address, self.scalars.sizes)
 
     def _address(self, place: Memory | Buffer) -> Value:
         if isinstance(place, Buffer) or place.kind == "arena":

@@ -6,31 +6,11 @@ offsets are sums of slot sizes, computed by the entry itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from graphc.codegen.kernel import Buffer
-from graphc.codegen.schedule import Memory, Schedule, Task
+from graphc.codegen.tasks import Memory, MemoryPlan, Schedule, Slot, Task, Tenant
 from graphc.ir.dims import Dim, is_at_least, product
 
 ALIGNMENT = 64
-Tenant = Memory | Buffer  # a value, or a task's scratch buffer
-
-
-@dataclass
-class Slot:
-    """A part of the arena: it must hold each of `sizes` (bytes)."""
-
-    sizes: list[Dim]
-    tenants: list[Tenant] = field(default_factory=list)
-
-
-@dataclass
-class MemoryPlan:
-    """slots in order of address; `slot_of` maps a value or scratch buffer to its slot's number."""
-
-    slots: list[Slot]
-    slot_of: dict[Tenant, int]
-    lifetimes: dict[Tenant, tuple[int, int]]
 
 
 def plan_memory(schedule: Schedule) -> MemoryPlan:

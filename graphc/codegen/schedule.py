@@ -9,14 +9,12 @@ copied at the end.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
 
 from graphc.codegen.kernel import (
     Affine,
     Buffer,
     Contract,
     For,
-    Kernel,
     Load,
     Stmt,
     Store,
@@ -24,40 +22,12 @@ from graphc.codegen.kernel import (
     scalars_of,
 )
 from graphc.codegen.lower import lower
+from graphc.codegen.recurrence import plan_loop
 from graphc.codegen.target import Target
+from graphc.codegen.tasks import Memory, Schedule, Task
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node, make
-from graphc.ir.types import TensorType
-
-
-@dataclass(eq=False)
-class Memory:
-    """Where a value lives: `kind` is arena, constant, leaf or output; `name` says which leaf or output."""
-
-    type: TensorType
-    kind: str = "arena"
-    name: str = ""
-    leaf: Node | None = None
-
-
-@dataclass(eq=False)
-class Task:
-    """One kernel with the values its buffers stand for."""
-
-    kernel: Kernel
-    reads: dict[Buffer, Memory]
-    writes: dict[Buffer, Memory]
-
-
-@dataclass(eq=False)
-class Schedule:
-    """Tasks in order, and the memory of every value that is read."""
-
-    graph: Graph
-    target: Target
-    tasks: list[Task] = field(default_factory=list)
-    memory: dict[Node, Memory] = field(default_factory=dict)
-    in_place: dict[Node, Task] = field(default_factory=dict)  # leaf -> the task that overwrites it
+from graphc.ir.types import TensorType, TupleType
 
 
 def is_stored(value: Node) -> bool:
@@ -91,6 +61,8 @@ def schedule(graph: Graph, target: Target) -> Schedule:
 
 def _task(node: Node, plan: Schedule) -> Task:
     """The kernel of one node; its results get memory in the arena."""
+    if node.op == "scan":
+        return _loop(node, plan)
     inputs = list(node.inputs)
     if node.op == "fused":
         body: Graph = node.attr("body")
@@ -107,6 +79,19 @@ def _task(node: Node, plan: Schedule) -> Task:
         plan.memory[value] = Memory(value.type)
     writes = {targets[r]: plan.memory[v] for r, v in zip(results, values, strict=True)}
     return Task(kernel, {buffer: plan.memory[base(x)] for x, buffer in buffers.items()}, writes)
+
+
+def _loop(node: Node, plan: Schedule) -> Task:
+    """The native loop of a scan."""
+    assert isinstance(node.type, TupleType), "a scan has several results"
+    inputs = {x: Buffer(f"x{i}", x.dtype, x.shape) for i, x in enumerate(dict.fromkeys(node.inputs))}
+    results = [Buffer(f"y{i}", type.dtype, type.shape, "out") for i, type in enumerate(node.type.items)]
+    kernel, loop = plan_loop(node, f"k{len(plan.tasks)}", results, inputs, plan.target, schedule)
+    writes = {}
+    for i, buffer in enumerate(results):
+        item = make("item", node, index=i)
+        writes[buffer] = plan.memory[item] = Memory(item.type)
+    return Task(kernel, {buffer: plan.memory[base(x)] for x, buffer in inputs.items()}, writes, loop)
 
 
 def _copy(plan: Schedule, value: Node, to: Memory, memory: Memory | None = None) -> None:

@@ -18,6 +18,7 @@ from graphc.ops import (
     pooling,
     random,
     reduction,
+    scan,
     window,
 )
 
@@ -36,6 +37,7 @@ FAMILIES = (
     pooling,
     random,
     control,
+    scan,
     neural,
 )
 """The modules in the order of the documentation."""

@@ -136,7 +136,7 @@ def inline_groups(roots: Iterable[Node]) -> list[Node]:
     """The same values without fused groups."""
 
     def open_group(node: Node, inputs: tuple[Node, ...]) -> Node | None:
-        if node.op == "item":
+        if node.op == "item" and node.inputs[0].op == "fused":
             group, index = inputs[0], int(node.attr("index"))
             return _inlined(group.attr("body"), group.inputs)[index]
         if node.op == "fused" and isinstance(node.type, TensorType):

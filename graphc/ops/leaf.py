@@ -13,14 +13,15 @@ from graphc.ir.types import BOOL, DTYPES, F64, I32, I64, DType, TensorType, Type
 from graphc.ops.op import Array, Lowering, Pointwise, Sample, Scalar, Structured, expect, register
 from graphc.ops.rules import NUMERIC, check_axis, check_dtype, check_kind, check_shape
 
-ROLES = ("input", "param", "state", "slot", "hyper", "step", "seed", "gradient")
+ROLES = ("input", "param", "state", "slot", "hyper", "step", "seed", "gradient", "carry", "index")
 
 
 @register
 class Leaf(Structured):
     """leaf(role, name, dtype, shape): a value from outside the graph.
 
-    The role is input, param, state, slot, hyper, step, seed or gradient; leaves of one role differ by name.
+    The role is input, param, state, slot, hyper, step, seed or gradient, in the step of a scan also carry or index;
+    leaves of one role differ by name.
     """
 
     name = "leaf"

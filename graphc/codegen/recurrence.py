@@ -1,0 +1,144 @@
+"""A scan as one native loop: the step has a schedule and a memory plan of its own.
+
+The carried values live in the scan's results and are overwritten by every step (in place where the step reads an
+element only to write the same one); what a step emits is written at its place of the stacked result.  The step's own
+memory is scratch of the loop, used again by every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from graphc.codegen.kernel import Buffer, Kernel
+from graphc.codegen.llvm import Function, Module, Value
+from graphc.codegen.loop_code import Compiled, emit_kernel
+from graphc.codegen.lower import lower
+from graphc.codegen.memory import ALIGNMENT, plan_memory
+from graphc.codegen.scalar_code import ScalarCode
+from graphc.codegen.target import Target
+from graphc.codegen.tasks import Loop, Memory, MemoryPlan, Schedule, Slot, Task
+from graphc.ir.dims import Dim, Symbol, bounds, floordiv, product, symbols
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.types import U8
+
+Address = Callable[[Memory | Buffer], Value]
+
+
+def plan_loop(
+    scan: Node,
+    name: str,
+    results: list[Buffer],
+    inputs: dict[Node, Buffer],
+    target: Target,
+    schedule: Callable[[Graph, Target], Schedule],
+) -> tuple[Kernel, Loop]:
+    """The loop of a scan whose results and inputs have these buffers, and the kernel that stands for it."""
+    body: Graph = scan.attr("body")
+    carries, cut = scan.attr("carries"), scan.attr("carries") + scan.attr("sequences")
+    index, *leaves = body.leaves
+    outputs = dict(zip(list(body.outputs)[carries:], list(body.outputs.values())[carries:], strict=True))
+    updates = dict(zip(leaves[:carries], list(body.outputs.values())[:carries], strict=True))
+    step = schedule(Graph("step", body.leaves, outputs, updates), target)
+    memory = plan_memory(step)
+    places: dict[Node | str, Buffer] = dict(zip(leaves[:carries], results[:carries], strict=True))
+    places.update(zip(leaves[carries:], (inputs[x] for x in scan.inputs[carries:]), strict=True))
+    places.update(zip(outputs, results[carries:], strict=True))
+    scratch = [Buffer(f"w{i}", U8, (_bytes(slot),), "scratch") for i, slot in enumerate(memory.slots)]
+    starts = []
+    for x, result in zip(scan.inputs[:carries], results[:carries], strict=True):
+        source, to = Buffer("x0", x.dtype, x.shape), Buffer("y0", x.dtype, x.shape, "out")
+        starts.append((lower("start", {x: to}, {x: source}, target), inputs[x], result))
+    stepping = frozenset([*(places[x] for x in leaves[carries:cut]), *results[carries:]])
+    loop = Loop(scan.attr("length"), scan.attr("reverse"), step, memory, places, stepping, scratch, starts)
+    order = "down from" if loop.reverse else "up to"
+    kernel = Kernel(name, (*results, *inputs.values(), *scratch), (), f"scan {order} {loop.length}")
+    return kernel, loop
+
+
+def _bytes(slot: Slot) -> Dim:
+    """A size that holds every tenant: sizes that nobody can compare are added."""
+    total: Dim = 0
+    for size in slot.sizes:
+        total = total + floordiv(size + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
+    return total
+
+
+def emit_task(task: Task, module: Module) -> Compiled:
+    """Adds the function of a task's kernel, or of its loop, to the module."""
+    return emit_kernel(task.kernel, module) if task.loop is None else _emit_loop(task, task.loop, module)
+
+
+def call_task(f: Function, task: Task, module: Module, address: Address, sizes: dict[str, Value]) -> None:
+    """Calls a task with the addresses of its buffers; adds it to the module first."""
+    compiled = emit_task(task, module)
+    pointers = []
+    for buffer in task.kernel.buffers:
+        memory = task.writes.get(buffer) or task.reads.get(buffer)
+        pointers.append(address(memory if memory is not None else buffer))
+    f.call(compiled.function, "void", *pointers, *(sizes[s.name] for s in compiled.sizes))
+
+
+def _emit_loop(task: Task, loop: Loop, module: Module) -> Compiled:
+    sizes = _symbols(task, loop, module)
+    buffers = {b: f"b{i}" for i, b in enumerate(task.kernel.buffers)}
+    params = [*(("ptr", name) for name in buffers.values()), *(("i64", f"n{i}") for i in range(len(sizes)))]
+    f = Function(module, "scan", params)
+    values = {s.name: f[f"n{i}"] for i, s in enumerate(sizes)}
+    pointers = {b: f[name] for b, name in buffers.items()}
+    _LoopCode(f, module, loop, pointers, values).emit()
+    f.ret()
+    return Compiled(module.add(f), sizes)
+
+
+def _symbols(task: Task, loop: Loop, module: Module) -> tuple[Symbol, ...]:
+    """The run-time sizes that the loop's function needs."""
+    found: dict[Symbol, None] = dict.fromkeys(symbols(loop.length))
+    for inner in loop.step.tasks:
+        found.update(dict.fromkeys(emit_task(inner, module).sizes))
+    for kernel, _, _ in loop.starts:
+        found.update(dict.fromkeys(emit_kernel(kernel, module).sizes))
+    for buffer in task.kernel.buffers:
+        if buffer in loop.stepping:
+            found.update(dict.fromkeys(s for dim in buffer.shape[1:] for s in symbols(dim)))
+    return tuple(found)
+
+
+class _LoopCode:
+    def __init__(
+        self, f: Function, module: Module, loop: Loop, pointers: dict[Buffer, Value], sizes: dict[str, Value]
+    ) -> None:
+        self.f, self.module, self.loop, self.pointers, self.sizes = f, module, loop, pointers, sizes
+        self.scalars = ScalarCode(f, {}, sizes, 1)
+        self.index = f.assign("ptr", "alloca i32")
+
+    def emit(self) -> None:
+        f, loop = self.f, self.loop
+        for kernel, source, to in loop.starts:
+            compiled = emit_kernel(kernel, self.module)
+            given = [self.sizes[s.name] for s in compiled.sizes]
+            f.call(compiled.function, "void", self.pointers[to], self.pointers[source], *given)
+        length = self.scalars.dim(loop.length)
+        strides = {
+            b: self.scalars.dim(product(b.shape[1:]) * b.dtype.size) for b in self.pointers if b in loop.stepping
+        }
+        with f.loop(0, length, may_be_empty=bounds(loop.length)[0] < 1) as run:
+            t = f.sub(f.sub(length, 1), run.index) if loop.reverse else run.index
+            f.store(f.trunc(t, "i32"), self.index)
+            now = {b: f.offset(self.pointers[b], "i8", f.mul(t, stride)) for b, stride in strides.items()}
+            for task in loop.step.tasks:
+                call_task(f, task, self.module, lambda place: self._address(place, now), self.sizes)  # noqa: B023
+
+    def _address(self, place: Memory | Buffer, now: dict[Buffer, Value]) -> Value:
+        if isinstance(place, Buffer) or place.kind == "arena":
+            return self.pointers[self.loop.scratch[self.loop.memory.slot_of[place]]]
+        if place.kind == "output":
+            buffer = self.loop.places[place.name]
+            return now[buffer]
+        assert place.leaf is not None, "memory outside of the arena belongs to a leaf or a constant"
+        if place.kind == "constant":
+            return self.module.constant(place.leaf.attr("value").data)
+        if place.leaf.attr("role") == "index":
+            return self.index
+        buffer = self.loop.places[place.leaf]
+        return now.get(buffer, self.pointers[buffer])
