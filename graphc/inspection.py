@@ -9,7 +9,7 @@ from typing import Any
 from graphc.codegen.entry import EntryCode
 from graphc.codegen.kernel_text import print_kernel
 from graphc.codegen.memory import size_of
-from graphc.codegen.tasks import Memory, Task
+from graphc.codegen.tasks import Memory, MemoryPlan, Schedule, Task
 from graphc.compilation import Compilation
 from graphc.frontend.parser import parse
 from graphc.ir.graph import Graph
@@ -99,22 +99,13 @@ class Inspection:
     def _kernels(self, entry: str) -> str:
         code = self._entry(entry)
         lines = [f"# entry {entry}: {len(code.schedule.tasks)} kernels, in this order"]
-        for task in code.schedule.tasks:
-            lines += ["", *(f"#   {b} = {place}" for b, place in _bindings(task, code)), *print_kernel(task.kernel)]
-        return "\n".join(lines)
+        return "\n".join([*lines, *_tasks(code.schedule, code.memory)])
 
     def _memory(self, entry: str) -> str:
         """Slots with their sizes and the values that share them."""
         code = self._entry(entry)
-        plan = code.memory
-        lines = [f"entry {entry}: arena of {len(plan.slots)} slots"]
-        for number, slot in enumerate(plan.slots):
-            sizes = " | ".join(str(size) for size in slot.sizes)
-            lines.append(f"  slot {number}: {f'max({sizes})' if len(slot.sizes) > 1 else sizes} bytes")
-            for tenant in slot.tenants:
-                first, last = plan.lifetimes[tenant]
-                what = str(tenant.type) if isinstance(tenant, Memory) else f"scratch {tenant.dtype}{list(tenant.shape)}"
-                lines.append(f"    {what:28} {size_of(tenant)!s:>16} bytes, kernels {first}..{last}")
+        lines = [f"entry {entry}: arena of {len(code.memory.slots)} slots", *_slots(code.memory)]
+        lines += _loops(code.schedule)
         symbols = self.compilation.program.symbols
         for batch in (1, 32, 1024):
             sizes_at = {s.name: max(s.low, min(batch, s.high or batch)) for s in symbols}
@@ -161,11 +152,42 @@ class Inspection:
         return "\n".join(lines)
 
 
-def _bindings(task: Task, code: EntryCode) -> Iterator[tuple[str, str]]:
+def _tasks(schedule: Schedule, plan: MemoryPlan) -> Iterator[str]:
+    """The kernels in order, each with where its buffers lie; those of a loop's step are indented below it."""
+    for task in schedule.tasks:
+        yield ""
+        yield from (f"#   {b} = {place}" for b, place in _bindings(task, plan))
+        yield from print_kernel(task.kernel)
+        if task.loop is not None:
+            yield f"  # the step: {len(task.loop.step.tasks)} kernels, run {task.loop.length} times"
+            yield from ("  " + line for line in _tasks(task.loop.step, task.loop.memory))
+
+
+def _slots(plan: MemoryPlan) -> Iterator[str]:
+    """The slots with their sizes, and the values that share them."""
+    for number, slot in enumerate(plan.slots):
+        sizes = " | ".join(str(size) for size in slot.sizes)
+        yield f"  slot {number}: {f'max({sizes})' if len(slot.sizes) > 1 else sizes} bytes"
+        for tenant in slot.tenants:
+            first, last = plan.lifetimes[tenant]
+            what = str(tenant.type) if isinstance(tenant, Memory) else f"scratch {tenant.dtype}{list(tenant.shape)}"
+            yield f"    {what:28} {size_of(tenant)!s:>16} bytes, kernels {first}..{last}"
+
+
+def _loops(schedule: Schedule) -> Iterator[str]:
+    """The memory of a step of every loop; it lies in scratch slots of the schedule around it."""
+    for number, task in enumerate(schedule.tasks):
+        if task.loop is not None:
+            slots = len(task.loop.memory.slots)
+            yield f"  kernel {number} is a loop of {task.loop.length} steps; each uses {slots} slots"
+            yield from ("  " + line for line in (*_slots(task.loop.memory), *_loops(task.loop.step)))
+
+
+def _bindings(task: Task, plan: MemoryPlan) -> Iterator[tuple[str, str]]:
     for buffer in task.kernel.buffers:
         memory = task.writes.get(buffer) or task.reads.get(buffer)
         if memory is None or memory.kind == "arena":
-            slot = code.memory.slot_of[memory if memory is not None else buffer]
+            slot = plan.slot_of[memory if memory is not None else buffer]
             yield buffer.name, f"arena slot {slot}"
         elif memory.kind == "constant":
             yield buffer.name, "constant"

@@ -7,7 +7,7 @@ memory is scratch of the loop, used again by every step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from graphc.codegen.kernel import Buffer, Kernel
 from graphc.codegen.llvm import Function, Module, Value
@@ -16,7 +16,7 @@ from graphc.codegen.lower import lower
 from graphc.codegen.memory import ALIGNMENT, plan_memory
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.target import Target
-from graphc.codegen.tasks import Loop, Memory, MemoryPlan, Schedule, Slot, Task
+from graphc.codegen.tasks import Loop, Memory, Schedule, Slot, Task
 from graphc.ir.dims import Dim, Symbol, bounds, floordiv, product, symbols
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
@@ -36,7 +36,7 @@ def plan_loop(
     """The loop of a scan whose results and inputs have these buffers, and the kernel that stands for it."""
     body: Graph = scan.attr("body")
     carries, cut = scan.attr("carries"), scan.attr("carries") + scan.attr("sequences")
-    index, *leaves = body.leaves
+    leaves = body.leaves[1:]  # without t
     outputs = dict(zip(list(body.outputs)[carries:], list(body.outputs.values())[carries:], strict=True))
     updates = dict(zip(leaves[:carries], list(body.outputs.values())[:carries], strict=True))
     step = schedule(Graph("step", body.leaves, outputs, updates), target)
@@ -49,7 +49,7 @@ def plan_loop(
     for x, result in zip(scan.inputs[:carries], results[:carries], strict=True):
         source, to = Buffer("x0", x.dtype, x.shape), Buffer("y0", x.dtype, x.shape, "out")
         starts.append((lower("start", {x: to}, {x: source}, target), inputs[x], result))
-    stepping = frozenset([*(places[x] for x in leaves[carries:cut]), *results[carries:]])
+    stepping: tuple[Node | str, ...] = (*leaves[carries:cut], *outputs)
     loop = Loop(scan.attr("length"), scan.attr("reverse"), step, memory, places, stepping, scratch, starts)
     order = "down from" if loop.reverse else "up to"
     kernel = Kernel(name, (*results, *inputs.values(), *scratch), (), f"scan {order} {loop.length}")
@@ -69,7 +69,7 @@ def emit_task(task: Task, module: Module) -> Compiled:
     return emit_kernel(task.kernel, module) if task.loop is None else _emit_loop(task, task.loop, module)
 
 
-def call_task(f: Function, task: Task, module: Module, address: Address, sizes: dict[str, Value]) -> None:
+def call_task(f: Function, task: Task, module: Module, address: Address, sizes: Mapping[str, Value]) -> None:
     """Calls a task with the addresses of its buffers; adds it to the module first."""
     compiled = emit_task(task, module)
     pointers = []
@@ -98,9 +98,8 @@ def _symbols(task: Task, loop: Loop, module: Module) -> tuple[Symbol, ...]:
         found.update(dict.fromkeys(emit_task(inner, module).sizes))
     for kernel, _, _ in loop.starts:
         found.update(dict.fromkeys(emit_kernel(kernel, module).sizes))
-    for buffer in task.kernel.buffers:
-        if buffer in loop.stepping:
-            found.update(dict.fromkeys(s for dim in buffer.shape[1:] for s in symbols(dim)))
+    for place in loop.stepping:
+        found.update(dict.fromkeys(s for dim in loop.places[place].shape[1:] for s in symbols(dim)))
     return tuple(found)
 
 
@@ -119,26 +118,24 @@ class _LoopCode:
             given = [self.sizes[s.name] for s in compiled.sizes]
             f.call(compiled.function, "void", self.pointers[to], self.pointers[source], *given)
         length = self.scalars.dim(loop.length)
-        strides = {
-            b: self.scalars.dim(product(b.shape[1:]) * b.dtype.size) for b in self.pointers if b in loop.stepping
-        }
+        stepping = [(place, loop.places[place]) for place in loop.stepping]
+        strides = {place: self.scalars.dim(product(b.shape[1:]) * b.dtype.size) for place, b in stepping}
         with f.loop(0, length, may_be_empty=bounds(loop.length)[0] < 1) as run:
             t = f.sub(f.sub(length, 1), run.index) if loop.reverse else run.index
             f.store(f.trunc(t, "i32"), self.index)
-            now = {b: f.offset(self.pointers[b], "i8", f.mul(t, stride)) for b, stride in strides.items()}
+            now = {place: f.offset(self.pointers[b], "i8", f.mul(t, strides[place])) for place, b in stepping}
             for task in loop.step.tasks:
-                call_task(f, task, self.module, lambda place: self._address(place, now), self.sizes)  # noqa: B023
+                call_task(f, task, self.module, lambda place: self._address(place, now), self.sizes)
 
-    def _address(self, place: Memory | Buffer, now: dict[Buffer, Value]) -> Value:
+    def _address(self, place: Memory | Buffer, now: dict[Node | str, Value]) -> Value:
         if isinstance(place, Buffer) or place.kind == "arena":
             return self.pointers[self.loop.scratch[self.loop.memory.slot_of[place]]]
         if place.kind == "output":
-            buffer = self.loop.places[place.name]
-            return now[buffer]
+            return now[place.name]
         assert place.leaf is not None, "memory outside of the arena belongs to a leaf or a constant"
         if place.kind == "constant":
             return self.module.constant(place.leaf.attr("value").data)
         if place.leaf.attr("role") == "index":
             return self.index
-        buffer = self.loop.places[place.leaf]
-        return now.get(buffer, self.pointers[buffer])
+        found = now.get(place.leaf)
+        return self.pointers[self.loop.places[place.leaf]] if found is None else found

@@ -68,8 +68,8 @@ class Loop:
     """A scan: the schedule of one step, run `length` times.
 
     `places` gives the buffer of the loop's kernel for every leaf of the step but t, and for every emitted value by
-    name; `stepping` are those of which a step sees the part at its own place.  `scratch` are the slots of the step's
-    memory, `starts` the kernels that put the first carried values into place, with (source, target) buffers.
+    name; of those in `stepping` a step sees the part at its own place.  `scratch` are the slots of the step's memory,
+    `starts` the kernels that put the first carried values into place, with (source, target) buffers.
     """
 
     length: Dim
@@ -77,6 +77,6 @@ class Loop:
     step: Schedule
     memory: MemoryPlan
     places: dict[Node | str, Buffer]
-    stepping: frozenset[Buffer]
+    stepping: tuple[Node | str, ...]
     scratch: list[Buffer]
     starts: list[tuple[Kernel, Buffer, Buffer]]

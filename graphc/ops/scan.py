@@ -18,6 +18,7 @@ from graphc.ir.graph import Graph, inline, rebuild
 from graphc.ir.node import Node, leaf, make, postorder
 from graphc.ir.types import F64, I32, TensorType, TupleType
 from graphc.ops.op import Array, Sample, Structured, expect, register
+from graphc.ops.rules import check_shape
 
 CONSTANT = frozenset({"const", "iota", "dim", "cast", "reshape", "transpose"})
 """Ops that, over constants, the step says itself: nothing is stored for it to read."""
@@ -49,8 +50,11 @@ class Scan(Structured):
         self, *types: TensorType, body: Graph, length: Dim, reverse: bool, carries: int, sequences: int, recompute: bool
     ) -> TupleType:
         expect(isinstance(body, Graph) and not body.updates, "scan: the body is not a graph, or it has updates")
+        check_shape("scan", (length,))
+        expect(isinstance(carries, int) and isinstance(sequences, int), "scan: carries and sequences are numbers")
+        expect(isinstance(reverse, bool) and isinstance(recompute, bool), "scan: reverse and recompute are bools")
         cut = carries + sequences
-        expect(0 <= carries and 0 <= sequences and cut <= len(types), "scan: there are fewer operands than it says")
+        expect(carries >= 0 and sequences >= 0 and cut <= len(types), "scan: there are fewer operands than it says")
         for i, sequence in enumerate(types[carries:cut], carries):
             message = f"scan: {sequence} is no sequence of {length} elements"
             expect(sequence.rank > 0 and sequence.shape[0] == length, message, i)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from graphc.ir.graph import rebuild
-from graphc.ir.node import Node, make, postorder
+from graphc.ir.node import Node, postorder
 from graphc.ops.build import zeros
 from graphc.ops.op import Cotangents, Structured
 from graphc.ops.scan import Carry, Recurrence, inner_leaf, open_scan

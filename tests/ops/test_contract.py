@@ -21,7 +21,7 @@ from graphc.ops.op import Composite, Elementwise, Op, Pointwise, Reduction, Stru
 
 ALL = sorted(OPS)
 DIFFERENTIABLE = [name for name in ALL if OPS[name].differentiable]
-GRAPH_KERNELS = ("buffer", "alias", "contraction", "convolution", "window", "group", "part")
+GRAPH_KERNELS = ("buffer", "alias", "contraction", "convolution", "window", "group", "part", "loop")
 STEP, TOLERANCE = 1e-4, 1e-6
 
 
