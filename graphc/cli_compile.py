@@ -33,7 +33,10 @@ def add_compile_options(command: argparse.ArgumentParser) -> None:
         "--dim", metavar="B=32", action="append", default=[], type=dimension, help="pin a dimension (repeatable)"
     )
     group.add_argument(
-        "--target", default="native", metavar="CPU", help="native (default), x86-64-v3, x86-64-v4, aarch64, generic"
+        "--target",
+        default="native",
+        metavar="CPU[,CPU]",
+        help="native (default), x86-64-v3, x86-64-v4, aarch64, generic; an artifact may hold several",
     )
     group.add_argument(
         "-O",
@@ -105,15 +108,14 @@ def run_compile(arguments: argparse.Namespace) -> int:
     if arguments.emit and arguments.emit != "object":
         write_text(driver.stage_text(arguments.file, arguments.emit, **options), arguments.output)
         return 0
-    artifact = driver.compile_artifact(arguments.file, **options)
     suffix = ".o" if arguments.emit else ".gca"
     output = Path(arguments.output or Path(arguments.file).stem + suffix)
     if not output.parent.is_dir():
         raise OptionError(f"cannot write {output}: there is no folder {output.parent}")
     if arguments.emit:
-        output.write_bytes(artifact.object_code)
+        output.write_bytes(driver.compile_object(arguments.file, **options))
     else:
-        artifact.save(output)
+        driver.compile_artifact(arguments.file, **options).save(output)
     say(f"wrote {output} ({size_text(output.stat().st_size)})")
     return 0
 

@@ -12,10 +12,11 @@ from graphc.codegen.index_bounds import IndexBound, index_bounds
 from graphc.codegen.llvm import Module, assembly, compile_object
 from graphc.codegen.target import Target
 from graphc.ir.graph import Graph
+from graphc.linking.link import link
 from graphc.passes import levels
 from graphc.passes.pipeline import PassTrace, Pipeline
 from graphc.program import Program
-from graphc.runtime.artifact import Artifact
+from graphc.runtime.artifact import Build
 from graphc.signature import signature_of
 
 EPOCH = "graphc_epoch"
@@ -81,7 +82,13 @@ class Compilation:
         return assembly(self.llvm, self.options.target)
 
     @cached_property
-    def artifact(self) -> Artifact:
+    def image(self) -> bytes:
+        """The object code as a shared object."""
+        return link(self.object_code)
+
+    @cached_property
+    def build(self) -> Build:
+        """What the runtime needs of this compilation."""
         epoch = EPOCH if "step" in self.entries else None
         signature = signature_of(self.program, self.entries, self.options.target, self.source_hash, epoch)
-        return Artifact(signature, self.object_code)
+        return Build(signature, self.image)

@@ -41,7 +41,8 @@ def compile_source(text: str, *, name: str = "<source>", **options: object) -> M
     model     which model of the text, if there are several
     optimize  0, 1 or 2 (default)
     passes    these passes in this order instead of the level's, after those without which there is no code
-    target    "host" (default), "x86-64-v3", "x86-64-v4", "aarch64", "generic"
+    target    "host" (default), "x86-64-v3", "x86-64-v4", "aarch64", "generic"; or several, separated by commas:
+              the artifact then holds code for each, and a machine runs the most demanding that it can
     threads   native threads; this version runs one
     limits    a frontend Limits object
     """
@@ -52,7 +53,12 @@ def compile_source(text: str, *, name: str = "<source>", **options: object) -> M
 
 def compile_artifact(path: PathLike, **options: object) -> Artifact:
     """The artifact of a file, for any target: this machine need not be able to run it."""
-    return _compile(read_source(path), **options).artifact  # type: ignore[arg-type]
+    return _artifact(_compilations(read_source(path), **options))  # type: ignore[arg-type]
+
+
+def compile_object(path: PathLike, **options: object) -> bytes:
+    """The relocatable object file of a model file, as LLVM makes it: for a linker of the user's."""
+    return _one(_compilations(read_source(path), **options)).object_code  # type: ignore[arg-type]
 
 
 def check(path: PathLike, limits: Limits = DEFAULT_LIMITS) -> list[Diagnostic]:
@@ -81,7 +87,7 @@ def read_source(path: PathLike) -> Source:
     return source
 
 
-def _compile(
+def _compilations(
     source: Source,
     *,
     dims: Mapping[str, int] | None = None,
@@ -91,35 +97,54 @@ def _compile(
     target: str | None = None,
     threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
-) -> Compilation:
+) -> list[Compilation]:
+    """One for each target; they share the program."""
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise OptionError(f"threads must be a positive whole number, not {threads!r}")
     if dims is not None and not (isinstance(dims, Mapping) and all(isinstance(name, str) for name in dims)):
         raise OptionError(f'dims must map names of dimensions to sizes, as {{"B": 32}}, not {dims!r}')
-    options = Options(_target(target), _passes(optimize, passes))
+    each = [Options(one, _passes(optimize, passes)) for one in _targets(target)]
     program, diagnostics = elaborate(source, load=read_source, dims=dict(dims or {}), model=model, limits=limits)
     if program is None:
         if not has_errors(diagnostics):  # no model, or several: a warning of a check, but here nothing came of it
             diagnostics = [replace(one, severity="error") for one in diagnostics]
         raise CompileError(diagnostics, render_all(diagnostics))
-    return Compilation(program, hashlib.sha256(source.text.encode()).hexdigest(), options)
+    source_hash = hashlib.sha256(source.text.encode()).hexdigest()
+    return [Compilation(program, source_hash, one) for one in each]
 
 
 def _inspection(source: Source, options: dict[str, object]) -> Inspection:
-    return Inspection(_compile(source, **options), source)  # type: ignore[arg-type]
+    return Inspection(_one(_compilations(source, **options)), source)  # type: ignore[arg-type]
+
+
+def _one(compilations: Sequence[Compilation]) -> Compilation:
+    if len(compilations) > 1:
+        raise OptionError("only an artifact can be for several targets")
+    return compilations[0]
+
+
+def _artifact(compilations: Sequence[Compilation]) -> Artifact:
+    return Artifact(tuple(one.build for one in compilations))
 
 
 def _model(source: Source, options: dict[str, object]) -> Model:
-    inspection = _inspection(source, options)
-    return Model(inspection.compilation.artifact, inspection=inspection)
+    compilations = _compilations(source, **options)  # type: ignore[arg-type]
+    return Model(_artifact(compilations), inspection=Inspection(compilations[0], source))
 
 
-def _target(name: str | None) -> Target:
-    if name in (None, "native", "host"):
+def _targets(names: str | None) -> list[Target]:
+    """The targets of a list such as `x86-64-v3,x86-64-v4`, each once."""
+    if names is not None and not isinstance(names, str):
+        raise OptionError(f'target must be a text such as "x86-64-v3,x86-64-v4", not {names!r}')
+    return [_target(name) for name in dict.fromkeys((names or "host").split(","))]
+
+
+def _target(name: str) -> Target:
+    if name in ("native", "host"):
         return named("host")
     if name not in NAMED:
         raise OptionError(f"there is no target `{name}`; the targets are native, {', '.join(NAMED)}")
-    return named(str(name))
+    return named(name)
 
 
 def _passes(optimize: int, passes: Sequence[str] | None) -> str:

@@ -14,6 +14,7 @@ from graphc.codegen.llvm import Module, compile_object
 from graphc.codegen.target import Target, host
 from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
+from graphc.linking.link import link
 from graphc.passes import levels
 from graphc.runtime.errors import IndexRangeError
 from graphc.runtime.library import Library
@@ -35,7 +36,7 @@ def compile_graph(
     symbols = graph.symbols()
     module = Module(target)
     emit_entry(code, module, symbols)
-    library = Library(compile_object(module.text(), target), ["entry"])
+    library = Library(link(compile_object(module.text(), target)), ["entry"])
     function = library.function("entry", 3)
 
     def run(values: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Arrays, Arrays]:

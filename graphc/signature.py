@@ -11,6 +11,7 @@ from graphc.ir.dims import Dim, Quotient
 from graphc.ir.node import Node
 from graphc.program import Initializer, Program, Requirement, Variable
 from graphc.runtime import signature as runtime
+from graphc.runtime.cpu import FEATURES
 from graphc.runtime.dimexpr import Expr
 
 
@@ -42,12 +43,11 @@ def signature_of(
     """Everything the runtime must know about the model."""
     from graphc import __version__
 
-    flags = tuple(sorted(f[1:] for f in target.features.split(",") if f.startswith("+")))
     return runtime.Signature(
         name=program.name,
         version=__version__,
         source_hash=source_hash,
-        target=runtime.Target(target.name, target.triple, flags or _features(target)),
+        target=runtime.Target(target.name, target.triple, needed_features(target)),
         dims=tuple(runtime.Dimension(s.name, s.low, s.high) for s in program.symbols),
         leaves=tuple(_leaves(program)),
         entries={name: _entry(code) for name, code in entries.items()},
@@ -57,13 +57,10 @@ def signature_of(
     )
 
 
-def _features(target: Target) -> tuple[str, ...]:
-    """What a named target's CPU has and the generated code uses."""
-    if target.vector_bytes == 64:
-        return ("avx2", "avx512bw", "avx512dq", "avx512f", "avx512vl", "fma")
-    if target.vector_bytes == 32:
-        return ("avx2", "fma")
-    return ()
+def needed_features(target: Target) -> tuple[str, ...]:
+    """What a CPU must have to run the target's code: what the compiler may have used and the runtime can ask for."""
+    has = target.cpu_features()
+    return tuple(name for name in FEATURES if name in has)
 
 
 def _leaves(program: Program) -> Iterable[runtime.Leaf]:

@@ -1,4 +1,4 @@
-"""The artifact: a signature and object code, in memory and as a `.gca` file.
+"""The artifact: a model's signature and linked code, for one machine or several, in memory and as a `.gca` file.
 
     offset  bytes  field
          0      8  magic  89 'G' 'C' 'A' 0D 0A 1A 0A    (damage by text-mode copying shows)
@@ -8,8 +8,9 @@
         14      2  zero
         16      8  H: length of the header, u64
         24      8  C: length of the code, u64
-        32      H  header: the signature as canonical JSON (sorted keys, no spaces, ASCII)
-      32+H      C  object code
+        32      H  header as canonical JSON (sorted keys, no spaces, ASCII): a list with, for each build, its signature
+                   and the length of its code
+      32+H      C  the code of the builds, one after the other: ELF shared objects (graphc/linking)
     32+H+C     32  SHA-256 of all bytes before it
 
 Numbers are little-endian. No time, path or address is in it: the same model gives the same bytes.
@@ -24,16 +25,19 @@ import os
 import stat
 import struct
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from graphc.runtime.cpu import mismatch
 from graphc.runtime.durable import write_durably
 from graphc.runtime.errors import ArtifactError
-from graphc.runtime.signature import Signature
+from graphc.runtime.signature import Signature, Target
 
 MAGIC = b"\x89GCA\r\n\x1a\n"
-FORMAT = 1
+FORMAT = 2
+MAX_BUILDS = 16
 MAX_FILE = 1 << 31
 _HEAD = struct.Struct("<8sIBBHQQ")
 _DIGEST = 32
@@ -41,19 +45,52 @@ _BYTE_ORDER = {"little": 1, "big": 2}
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """What the compiler hands over. `object_code` is a relocatable object file of `signature.target`."""
+class Build:
+    """A model compiled for one target: `image` is a shared object as `graphc.linking` makes it."""
 
     signature: Signature
-    object_code: bytes
+    image: bytes
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What the compiler hands over: builds of one model, which differ in their targets and what follows from these."""
+
+    builds: tuple[Build, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.builds) <= MAX_BUILDS:
+            raise ArtifactError(f"an artifact has 1 to {MAX_BUILDS} builds, not {len(self.builds)}")
+        first, *others = (_without_target(build.signature) for build in self.builds)
+        if any(other != first for other in others):
+            raise ArtifactError("the builds are not of the same model")
+
+    @staticmethod
+    def of(signature: Signature, image: bytes) -> Artifact:
+        """An artifact with one build."""
+        return Artifact((Build(signature, image),))
+
+    def runnable(self) -> Build:
+        """The build that makes most of this machine; `ArtifactError` saying what is missing if it can run none."""
+        faults = [mismatch(build.signature.target) for build in self.builds]
+        fitting = [build for build, fault in zip(self.builds, faults, strict=True) if fault is None]
+        if fitting:
+            return max(fitting, key=lambda build: len(build.signature.target.features))
+        if len(faults) == 1:
+            raise ArtifactError(str(faults[0]))
+        lines = (f"  {build.signature.target.name}: {fault}" for build, fault in zip(self.builds, faults, strict=True))
+        raise ArtifactError("this machine can run none of the builds:\n" + "\n".join(lines))
 
     def to_bytes(self) -> bytes:
         """The `.gca` file."""
-        header = canonical(self.signature.to_json())
+        header = canonical(self._header())
+        code = b"".join(build.image for build in self.builds)
         order, pointer = _BYTE_ORDER[sys.byteorder], struct.calcsize("P") * 8
-        head = _HEAD.pack(MAGIC, FORMAT, order, pointer, 0, len(header), len(self.object_code))
-        body = head + header + self.object_code
+        body = _HEAD.pack(MAGIC, FORMAT, order, pointer, 0, len(header), len(code)) + header + code
         return body + hashlib.sha256(body).digest()
+
+    def _header(self) -> list[dict[str, Any]]:
+        return [{"signature": build.signature.to_json(), "size": len(build.image)} for build in self.builds]
 
     @staticmethod
     def from_bytes(data: bytes, name: str = "artifact") -> Artifact:
@@ -62,14 +99,15 @@ class Artifact:
         end = len(data) - _DIGEST
         if hashlib.sha256(memoryview(data)[:end]).digest() != data[end:]:
             raise ArtifactError(f"{name}: checksum: the file is damaged")
-        header = data[_HEAD.size : _HEAD.size + header_size]
+        start = _HEAD.size + header_size
+        header = data[_HEAD.size : start]
         try:
-            signature = Signature.from_json(parse_json(header))
+            artifact = Artifact(tuple(_builds(parse_json(header), data[start:end])))
         except ArtifactError as error:
             raise ArtifactError(f"{name}: header: {error}") from None
-        if canonical(signature.to_json()) != header:
+        if canonical(artifact._header()) != header:
             raise ArtifactError(f"{name}: header: not in canonical form")
-        return Artifact(signature, data[_HEAD.size + header_size : end])
+        return artifact
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the `.gca` file, whole or not at all."""
@@ -79,6 +117,29 @@ class Artifact:
     def load(path: str | os.PathLike[str]) -> Artifact:
         """Read a `.gca` file; `ArtifactError` if it is damaged or not for this runtime."""
         return Artifact.from_bytes(read_regular_file(path, MAX_FILE), str(Path(path)))
+
+
+def _without_target(signature: Signature) -> Signature:
+    """What all builds have in common: all but the target, and the scratch memory that its code needs."""
+    entries = {name: replace(entry, arena=0) for name, entry in signature.entries.items()}
+    return replace(signature, target=Target("", ""), entries=entries)
+
+
+def _builds(header: Any, code: bytes) -> Iterator[Build]:
+    """The builds that a header lists, which must use up the code."""
+    if not isinstance(header, list):
+        raise ArtifactError("expected a list of builds")
+    start = 0
+    for number, one in enumerate(header):
+        if not isinstance(one, dict) or sorted(one) != ["signature", "size"]:
+            raise ArtifactError(f"build {number}: expected the keys `signature` and `size`")
+        size = one["size"]
+        if type(size) is not int or not 0 <= size <= len(code) - start:
+            raise ArtifactError(f"build {number}: size: {len(code) - start} bytes of code are left")
+        yield Build(Signature.from_json(one["signature"]), code[start : start + size])
+        start += size
+    if start != len(code):
+        raise ArtifactError(f"{len(code) - start} bytes of code belong to no build")
 
 
 def _check_head(data: bytes, name: str) -> int:

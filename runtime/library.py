@@ -1,44 +1,38 @@
-"""Loading object code into the process: the only module of the runtime that touches LLVM, and only when code is loaded.
+"""Loading linked code into the process, with nothing but the standard library.
 
-LLJIT with JITLink: a missing symbol is an error (not a crash at the first call), and dropping a library frees its
-memory. Library names can never be used twice in one JIT, hence the counter.
+An image is an ELF shared object as `graphc.linking` writes it. It could be given to the system's loader, but that wants
+a file, trusts every number in it, and keeps traces after unloading; here each is checked, the code is copied to pages
+of its own, and these are given back when the `Library` dies. No page is ever writable and executable at once.
 """
 
 from __future__ import annotations
 
 import ctypes
-import itertools
-import threading
+import struct
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
+from graphc.runtime import elf
+from graphc.runtime.cpu import machine
 from graphc.runtime.errors import ArtifactError
-from graphc.runtime.signature import Target
-
-_lock = threading.Lock()
-_numbers = itertools.count()
+from graphc.runtime.pages import Pages
 
 
 class Library:
-    """Object code in executable memory; it stays as long as this object lives."""
+    """Code in executable memory; it stays as long as this object lives."""
 
-    def __init__(self, object_code: bytes, symbols: Iterable[str]) -> None:
-        """Load `object_code` and look up `symbols`; `ArtifactError` if it is no object file or lacks one of them.
+    def __init__(self, image: bytes, symbols: Iterable[str]) -> None:
+        """Load `image` and look up `symbols`; `ArtifactError` if it is no image of ours or lacks one of them.
 
         Symbols it needs itself (memcpy, those of libm) are taken from the process.
         """
-        binding, jit = _jit()
-        names = list(dict.fromkeys(symbols))
-        with _lock:
-            builder = binding.JITLibraryBuilder().add_object_img(object_code).add_current_process()
-            for name in names:
-                builder.export_symbol(name)
-            try:
-                self._tracker = builder.link(jit, f"graphc{next(_numbers)}")
-                self._addresses = {name: int(self._tracker[name]) for name in names}
-            except (RuntimeError, KeyError) as error:
-                raise ArtifactError(f"the object code cannot be loaded: {error}") from None
+        try:
+            self._pages, exports = _load(image)
+            self._addresses = {name: self._pages.address + exports[name] for name in symbols}
+        except ArtifactError as error:
+            raise ArtifactError(f"the code cannot be loaded: {error}") from None
+        except KeyError as missing:
+            raise ArtifactError(f"the code cannot be loaded: it lacks the symbol {missing}") from None
 
     def address(self, symbol: str) -> int:
         """The address of a symbol given at loading."""
@@ -50,37 +44,42 @@ class Library:
         return kind(self._addresses[symbol])
 
 
-@cache
-def _jit() -> tuple[Any, Any]:
-    """llvmlite's binding and the one JIT of the process."""
-    with _lock:
-        import llvmlite.binding as binding
-
-        binding.initialize_native_target()
-        binding.initialize_native_asmprinter()
-        machine = binding.Target.from_default_triple().create_target_machine(
-            opt=2, reloc="pic", codemodel="small", jit=True
-        )
-        return binding, binding.create_lljit_compiler(machine, use_jit_link=True)
-
-
-def check_target(target: Target) -> None:
-    """`ArtifactError` naming the field if this machine cannot run code for `target`."""
-    import llvmlite.binding as binding
-
-    here = binding.get_process_triple()
-    if _machine(target.triple) != _machine(here):
-        raise ArtifactError(f"target triple: the code is for {target.triple}, this process is {here}")
-    present = binding.get_host_cpu_features()
-    missing = [name for name in target.features if not present.get(name, False)]
-    if missing:
-        raise ArtifactError(f"target features: this CPU ({binding.get_host_cpu_name()}) lacks {', '.join(missing)}")
+def _load(image: bytes) -> tuple[Pages, dict[str, int]]:
+    """The image in pages of its own, ready to run, and the places of its symbols in them."""
+    segments, dynamic = elf.segments(image, machine())
+    size = segments[-1].address + segments[-1].memory
+    pages = Pages(size)
+    for one in segments:
+        pages.buffer[one.address : one.address + one.size] = image[one.offset : one.offset + one.size]
+    with memoryview(pages.buffer) as memory:
+        tables = elf.Tables(memory, dynamic)
+        _relocate(memory, tables, pages.address)
+        exports = tables.exports()
+    for one in segments:
+        pages.protect(one.address, one.address + one.memory, bool(one.flags & elf.PF_X))
+    return pages, exports
 
 
-def _machine(triple: str) -> tuple[str, str]:
-    """Architecture and operating system of a triple; the vendor and the version of the system do not matter."""
-    parts = triple.split("-")
-    arch = {"amd64": "x86_64", "arm64": "aarch64"}.get(parts[0], parts[0])
-    systems = ("linux", "darwin", "macos", "windows", "freebsd")
-    system = next((name for name in systems for part in parts if part.startswith(name)), parts[-1])
-    return arch, "darwin" if system == "macos" else system
+def _relocate(memory: memoryview, tables: elf.Tables, base: int) -> None:
+    """Write the addresses that depend on where the image lies, or on other libraries."""
+    number = elf.MACHINES[machine()]
+    for place, info, addend in tables.relocations:
+        kind = info & 0xFFFFFFFF
+        if kind == elf.RELATIVE[number]:
+            value = base + addend
+        elif kind == elf.GLOB_DAT[number]:
+            value = _address_of(tables.name(info >> 32)) + addend
+        else:
+            raise ArtifactError(f"a relocation of the unknown type {kind}")
+        if place + 8 > len(memory):
+            raise ArtifactError("a relocation lies outside the image")
+        struct.pack_into("<Q", memory, place, value & 0xFFFFFFFFFFFFFFFF)
+
+
+def _address_of(symbol: str) -> int:
+    """Where the process has a function of libc or libm."""
+    process = ctypes.CDLL(None)
+    try:
+        return ctypes.cast(getattr(process, symbol), ctypes.c_void_p).value or 0
+    except AttributeError:
+        raise ArtifactError(f"it needs the symbol `{symbol}`, which this process does not have") from None

@@ -30,7 +30,7 @@ from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableErr
 from graphc.runtime.fit import FitOptions, check_count
 from graphc.runtime.fit import fit as run_fit
 from graphc.runtime.history import History
-from graphc.runtime.library import Library, check_target
+from graphc.runtime.library import Library
 from graphc.runtime.signature import GRADIENT, Signature
 from graphc.runtime.store import Store
 from graphc.runtime.variables import Hypers, Variables, unknown_name
@@ -56,11 +56,11 @@ class Model:
         """Load the code; `ArtifactError` starting with `name` if this machine cannot run it."""
         self.artifact = artifact
         self.inspection = inspection
-        signature = artifact.signature
         try:
-            check_target(signature.target)
+            build = artifact.runnable()
+            self._signature = signature = build.signature
             symbols = [entry.symbol for entry in signature.entries.values()]
-            self._library = Library(artifact.object_code, symbols + ([signature.epoch] if signature.epoch else []))
+            self._library = Library(build.image, symbols + ([signature.epoch] if signature.epoch else []))
         except ArtifactError as error:
             raise ArtifactError(f"{name}: {error}") from None
         self._store = Store(signature)
@@ -80,7 +80,7 @@ class Model:
     @property
     def signature(self) -> Signature:
         """Inputs, outputs, dimensions and entries."""
-        return self.artifact.signature
+        return self._signature
 
     @property
     def name(self) -> str:

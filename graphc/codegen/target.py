@@ -36,6 +36,12 @@ class Target:
     def is_x86(self) -> bool:
         return self.triple.startswith(("x86_64", "i686"))
 
+    def cpu_features(self) -> frozenset[str]:
+        """LLVM's names of the features that code for this target may use; none are known outside of x86."""
+        if self.features:
+            return frozenset(flag[1:] for flag in self.features.split(",") if flag.startswith("+"))
+        return frozenset(_LEVELS.get(self.cpu, ()))
+
     def machine(self, opt: int = 2, jit: bool = True) -> binding.TargetMachine:
         """LLVM's target machine: position independent, small code model (the large one needs `movabs`)."""
         import llvmlite.binding as binding
@@ -73,6 +79,14 @@ def host() -> Target:
         return Target("host", triple, cpu, flags, 16, 32, masked=False)
     return Target("host", triple, cpu, flags, 16, 16, masked=False, fma=bool(features.get("fma")))
 
+
+_V2 = (
+    "64bit", "cmov", "crc32", "cx16", "cx8", "fxsr", "mmx", "popcnt", "sahf", "sse", "sse2", "sse3", "sse4.1", "sse4.2",
+    "ssse3",
+)  # fmt: skip
+_V3 = (*_V2, "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
+_V4 = (*_V3, "avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl")
+_LEVELS = {"x86-64-v2": _V2, "x86-64-v3": _V3, "x86-64-v4": _V4}  # System V ABI of x86-64, table 3.1
 
 _LINUX = "x86_64-unknown-linux-gnu"
 NAMED = {

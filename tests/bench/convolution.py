@@ -23,6 +23,7 @@ from graphc.codegen.target import host
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, leaf, make
 from graphc.ir.types import F32, TensorType
+from graphc.linking.link import link
 from graphc.passes import levels
 from graphc.runtime.library import Library
 
@@ -57,7 +58,7 @@ class Native:
         code = plan_entry("entry", levels.pipeline("O2").run(graph), host())
         module = Module(host())
         emit_entry(code, module, ())
-        self.library = Library(compile_object(module.text(), host()), ["entry"])
+        self.library = Library(link(compile_object(module.text(), host())), ["entry"])
         self.seconds = time.process_time() - start
         self.leaves = {x: aligned(x.shape) for x in graph.leaves}
         for node, array in self.leaves.items():

@@ -16,6 +16,7 @@ from test_vecmath import BINARY, LIMITS, doubles, emit, errors, functions, pairs
 from graphc.codegen import vecmath
 from graphc.codegen.llvm import compile_object
 from graphc.codegen.target import Target, host, named
+from graphc.linking.link import link
 from graphc.runtime.library import Library
 
 COUNT = 4096
@@ -72,7 +73,8 @@ def best(call: Callable[[], None]) -> float:
 def speed(target: Target, scalar: str, kind: type) -> dict[str, float]:
     """Nanoseconds an element, of arrays that lie in the first cache."""
     names = {name: 2 if name in BINARY else 1 for name in vecmath.FUNCTIONS}
-    library = Library(compile_object(emit(target, scalar, target.lanes(kind().itemsize), names).text(), target), names)
+    module = emit(target, scalar, target.lanes(kind().itemsize), names)
+    library = Library(link(compile_object(module.text(), target)), names)
     rng = np.random.default_rng(0)
     x, y, z = (aligned(rng.uniform(low, high, COUNT).astype(kind)) for low, high in ((0.01, 5), (0.5, 2), (0, 1)))
     found = {}

@@ -26,6 +26,7 @@ from graphc.codegen.llvm import (
     verify,
 )
 from graphc.codegen.target import NAMED, host, named
+from graphc.linking.link import link
 from graphc.runtime.errors import InternalError
 from graphc.runtime.library import Library
 
@@ -41,7 +42,7 @@ def run(build: Callable[[Function], Value | None], *arrays: np.ndarray, numbers:
     result = build(f)
     f.ret(result if result is not None else const("i64", 0))
     module.add(f)
-    library = Library(compile_object(module.text(), host()), ["main"])
+    library = Library(link(compile_object(module.text(), host())), ["main"])
     code: Any = ctypes.CFUNCTYPE(I64, *[POINTER] * len(arrays), *[I64] * len(numbers))(library.address("main"))
     return int(code(*(array.ctypes.data for array in arrays), *numbers))
 

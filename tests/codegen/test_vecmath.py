@@ -15,6 +15,7 @@ import pytest
 from graphc.codegen import vecmath
 from graphc.codegen.llvm import Function, Module, assembly, compile_object, element, vector
 from graphc.codegen.target import Target, host, named
+from graphc.linking.link import link
 from graphc.runtime.library import Library
 
 # The errors docs/numerics.md states, in ulp: binary32, binary64. The requirement is 2 and 4.
@@ -95,7 +96,7 @@ def functions(target: Target, scalar: str, lanes: int) -> dict[str, Callable[...
     if not scalar.startswith(("f", "d")):
         names = dict.fromkeys(("min", "max", "floordiv", "mod"), 2) | dict.fromkeys(("abs", "sign", "neg"), 1)
     module = emit(target, scalar, lanes, names)
-    library = Library(compile_object(module.text(), target), names)
+    library = Library(link(compile_object(module.text(), target)), names)
 
     def bind(name: str) -> Callable[..., Any]:
         code = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (names[name] + 1), ctypes.c_int64)(library.address(name))

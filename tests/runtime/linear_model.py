@@ -16,6 +16,7 @@ import llvmlite.binding as binding
 from graphc.codegen.epoch import SYMBOL, emit_epoch
 from graphc.codegen.llvm import Function, Module, Value, compile_object, const
 from graphc.codegen.target import host
+from graphc.linking.link import link
 from graphc.runtime.artifact import Artifact
 from graphc.runtime.model import Model
 from graphc.runtime.signature import (
@@ -44,7 +45,7 @@ def artifact(fixed: int | None = None, high: int | None = 100) -> Artifact:
     _emit_forward(module, fixed)
     _emit_apply(module)
     emit_epoch(module)
-    code = compile_object(module.text(), host())
+    image = link(compile_object(module.text(), host()))
     rows = fixed if fixed is not None else "B"
     lr = Init("constant", {"value": 0.5})
     leaves = (
@@ -78,7 +79,7 @@ def artifact(fixed: int | None = None, high: int | None = 100) -> Artifact:
         requires=() if fixed is not None else (Requirement(("!=", "B", 13), "13 is unlucky"),),
         epoch=SYMBOL,
     )
-    return Artifact(signature, code)
+    return Artifact.of(signature, image)
 
 
 def model(fixed: int | None = None, high: int | None = 100) -> Model:

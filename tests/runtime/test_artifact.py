@@ -7,11 +7,15 @@ import json
 import os
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 
+import llvmlite.binding as binding
 import pytest
 
-from graphc.runtime.artifact import Artifact, canonical, parse_json, read_regular_file
+from graphc.codegen.target import NAMED, host
+from graphc.runtime.artifact import Artifact, Build, canonical, parse_json, read_regular_file
+from graphc.runtime.cpu import FEATURES, features, machine
 from graphc.runtime.errors import ArtifactError
 from graphc.runtime.signature import (
     Dimension,
@@ -24,6 +28,7 @@ from graphc.runtime.signature import (
     Signature,
     Target,
 )
+from graphc.signature import needed_features
 
 
 def sample() -> Artifact:
@@ -57,7 +62,7 @@ def sample() -> Artifact:
         requires=(Requirement(("==", ("%", "B", 2), 0), "B is even"),),
         epoch="gc_epoch",
     )
-    return Artifact(signature, bytes(range(256)) * 3)
+    return Artifact.of(signature, bytes(range(256)) * 3)
 
 
 def test_round_trip_and_same_bytes() -> None:
@@ -66,7 +71,7 @@ def test_round_trip_and_same_bytes() -> None:
     again = Artifact.from_bytes(data)
     assert again == artifact
     assert again.to_bytes() == data == sample().to_bytes()
-    assert again.signature.leaf("best").init == Init("constant", {"value": float("-inf")})
+    assert again.builds[0].signature.leaf("best").init == Init("constant", {"value": float("-inf")})
 
 
 def test_file_round_trip(tmp_path: Path) -> None:
@@ -104,8 +109,8 @@ def _sealed(body: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("at", "form", "value", "message"),
     [
-        (8, "<I", 2, "newer graphc"),
-        (8, "<I", 0, "older graphc"),
+        (8, "<I", 3, "newer graphc"),
+        (8, "<I", 1, "older graphc"),
         (12, "<B", 2, "byte order"),
         (13, "<B", 32, "pointer size"),
         (14, "<H", 1, "reserved"),
@@ -120,9 +125,13 @@ def test_fixed_fields(at: int, form: str, value: int, message: str) -> None:
         Artifact.from_bytes(_with_header(value, at, form), "x.gca")
 
 
-def _rewritten(header: bytes) -> bytes:
-    head = struct.pack("<8sIBBHQQ", b"\x89GCA\r\n\x1a\n", 1, 1, 64, 0, len(header), 0)
-    return _sealed(head + header)
+def _rewritten(header: bytes, code: bytes = b"") -> bytes:
+    head = struct.pack("<8sIBBHQQ", b"\x89GCA\r\n\x1a\n", 2, 1, 64, 0, len(header), len(code))
+    return _sealed(head + header + code)
+
+
+def _with_signature(data: object) -> bytes:
+    return _rewritten(json.dumps([{"signature": data, "size": 0}], sort_keys=True, separators=(",", ":")).encode())
 
 
 @pytest.mark.parametrize(
@@ -147,10 +156,10 @@ def _rewritten(header: bytes) -> bytes:
     ],
 )
 def test_header_schema(change: object, message: str) -> None:
-    data = sample().signature.to_json()
+    data = sample().builds[0].signature.to_json()
     change(data)  # type: ignore[operator]
     with pytest.raises(ArtifactError, match=message):
-        Artifact.from_bytes(_rewritten(canonical(data)), "x.gca")
+        Artifact.from_bytes(_with_signature(data), "x.gca")
 
 
 @pytest.mark.parametrize(
@@ -162,14 +171,64 @@ def test_strict_json(text: bytes) -> None:
         parse_json(text)
 
 
+@pytest.mark.parametrize(
+    ("builds", "message"),
+    [
+        ({}, "expected a list of builds"),
+        ([], "1 to 16 builds, not 0"),
+        ([7], "build 0: expected the keys"),
+        ([{"size": 0}], "build 0: expected the keys"),
+        ([("tiny", 769)], "build 0: size: 768 bytes of code are left"),
+        ([("tiny", -1)], "build 0: size"),
+        ([("tiny", True)], "build 0: size"),
+        ([("tiny", 700), ("tiny", 69)], "build 1: size: 68 bytes"),
+        ([("tiny", 700)], "68 bytes of code belong to no build"),
+        ([("tiny", 700), ("other", 68)], "not of the same model"),
+        ([("tiny", 768), *[("tiny", 0)] * 16], "1 to 16 builds, not 17"),
+    ],
+)
+def test_lists_of_builds(builds: object, message: str) -> None:
+    if isinstance(builds, list) and builds and isinstance(builds[0], tuple):
+        known = sample().builds[0].signature.to_json()
+        builds = [{"signature": {**known, "name": name}, "size": size} for name, size in builds]
+    with pytest.raises(ArtifactError, match=f"^x.gca: header: .*{message}"):
+        Artifact.from_bytes(_rewritten(canonical(builds), bytes(768 if builds else 0)), "x.gca")
+
+
+def test_the_most_demanding_build_that_fits_is_taken() -> None:
+    triple = f"{machine()}-unknown-linux-gnu"
+    signature = sample().builds[0].signature
+    few, more = sorted(features())[:2], sorted(features())[:5]
+
+    def build(name: str, needed: list[str]) -> Build:
+        return Build(replace(signature, target=Target(name, triple, tuple(needed))), name.encode())
+
+    unfit = build("x86-64-v9", [*more, "avx4096"]), build("also", ["avx8192"])
+    assert Artifact((unfit[0], build("few", few), build("more", more), unfit[1])).runnable().image == b"more"
+    assert Artifact((build("few", few), unfit[0])).runnable().image == b"few"
+    with pytest.raises(ArtifactError) as refusal:
+        Artifact((unfit[0], unfit[1])).runnable()
+    assert "x86-64-v9: target features: this CPU lacks avx4096\n  also: " in str(refusal.value)
+
+
+def test_features_are_those_that_llvm_sees() -> None:
+    """Another detection of the same CPU, for every feature that an artifact may ask for."""
+    seen = binding.get_host_cpu_features()
+    assert features() == {name for name in FEATURES if seen.get(name, False)}
+    for target in (host(), *NAMED.values()):
+        assert set(needed_features(target)) <= set(FEATURES)
+        if target.is_x86:
+            assert set(NAMED["generic"].cpu_features()) <= set(needed_features(target))
+
+
 def test_deep_expression_is_refused() -> None:
-    data = sample().signature.to_json()
+    data = sample().builds[0].signature.to_json()
     deep: object = 1
     for _ in range(500):
         deep = ["+", deep]
     data["leaves"][0]["shape"] = [deep]
     with pytest.raises(ArtifactError, match="not a dimension expression"):
-        Artifact.from_bytes(_rewritten(json.dumps(data).encode()))
+        Artifact.from_bytes(_with_signature(data))
 
 
 def test_unusual_files(tmp_path: Path) -> None:

@@ -146,14 +146,14 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 def _with(change: dict[str, Any]) -> Artifact:
     made = artifact()
-    data = made.signature.to_json()
+    data = made.builds[0].signature.to_json()
     data.update(change)
-    return Artifact(Signature.from_json(data), made.object_code)
+    return Artifact.of(Signature.from_json(data), made.builds[0].image)
 
 
 def test_unusable_artifacts(tmp_path: Path) -> None:
     made = artifact()
-    triple = made.signature.target.triple
+    triple = made.builds[0].signature.target.triple
     for target, message in (
         (
             Target("far", "aarch64-unknown-linux-gnu" if "x86" in triple else "x86_64-unknown-linux-gnu"),
@@ -162,23 +162,23 @@ def test_unusable_artifacts(tmp_path: Path) -> None:
         (Target("new", triple, ("avx1024",)), "lacks avx1024"),
     ):
         path = tmp_path / "x.gca"
-        data = made.signature.to_json() | {
+        data = made.builds[0].signature.to_json() | {
             "target": {"name": target.name, "triple": target.triple, "features": list(target.features)}
         }
-        Artifact(Signature.from_json(data), made.object_code).save(path)
+        Artifact.of(Signature.from_json(data), made.builds[0].image).save(path)
         with pytest.raises(ArtifactError, match=rf"x\.gca: {message}|{message}"):
             load(path)
     with pytest.raises(ArtifactError, match="cannot be loaded"):
-        Model(Artifact(made.signature, b"not an object file"))
+        Model(Artifact.of(made.builds[0].signature, b"not an ELF file"))
     with pytest.raises(ArtifactError, match="cannot be loaded"):
         Model(_with({"epoch": "missing_symbol"}))
 
 
 def test_without_training() -> None:
     made = artifact()
-    data = made.signature.to_json()
+    data = made.builds[0].signature.to_json()
     data["entries"] = {"forward": data["entries"]["forward"]}
-    net = Model(Artifact(Signature.from_json(data), made.object_code))
+    net = Model(Artifact.of(Signature.from_json(data), made.builds[0].image))
     assert net(x=X)["y"].shape == (4, 3)
     for call in (net.step, net.evaluate, net.gradients):
         with pytest.raises(NotAvailableError, match="no `train` section"):
