@@ -1,8 +1,8 @@
 """What differs between machines when code is linked: the instruction that jumps elsewhere, and the relocations.
 
 S is the address of the symbol (or of a stub that jumps to it), A the addend, P the place, G the address of the word
-that will hold the symbol's address. The formulas are those of the System V ABI of x86-64, table 4.9, and of "ELF for the
-Arm 64-bit architecture", section 5.7.
+that will hold the symbol's address. The formulas are those of the System V ABI of x86-64, table 4.9, and of "ELF for
+the Arm 64-bit architecture", section 5.7.
 """
 
 from __future__ import annotations

@@ -88,9 +88,7 @@ class SharedObject:
     def _section(self, chunk: Chunk, name: int) -> bytes:
         link = next((one.number for one in self.chunks if one.name == chunk.linked), 0)
         place = chunk.address, chunk.offset, len(chunk.data)
-        return elf.SECTION.pack(
-            name, chunk.kind, chunk.flags, *place, link, chunk.info, chunk.alignment, chunk.record
-        )
+        return elf.SECTION.pack(name, chunk.kind, chunk.flags, *place, link, chunk.info, chunk.alignment, chunk.record)
 
     def _segments(self, dynamic: Chunk) -> list[bytes]:
         loaded = [self._load(number, flags) for number, flags in enumerate(SEGMENTS)]
