@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from graphc.frontend import syntax as s
-from graphc.frontend.arithmetic import Operand, as_type, to_tensor
+from graphc.frontend.arithmetic import as_type, to_tensor
+from graphc.frontend.binding import bind, may_name
 from graphc.frontend.dimension import check_dim, declared, dim_of
-from graphc.frontend.expression import LITERAL_NAMES, evaluate, lookup, operand, real_of
+from graphc.frontend.expression import evaluate, operand, real_of
 from graphc.frontend.parameter import array_of_instances, instance, param, state
 from graphc.frontend.requirement import require
 from graphc.frontend.scope import Binding, DimBinding, Frame, Shared
@@ -31,8 +32,12 @@ def run_body(shared: Shared, frame: Frame, body: tuple[s.Statement, ...]) -> Non
 
 def run(shared: Shared, frame: Frame, one: s.Statement) -> None:
     """One statement."""
+    from graphc.frontend.scan import carry, emit, scan
+
     shared.count(one.span)
     match one:
+        case s.ParamTensor() | s.ParamInstance() | s.State() | s.GradientRule() if frame.scan is not None:
+            misplaced(shared, one, "a scan")
         case s.Assign():
             assign(shared, frame, one)
         case s.ParamTensor():
@@ -56,7 +61,11 @@ def run(shared: Shared, frame: Frame, one: s.Statement) -> None:
         case s.GradientRule():
             pass  # read when the body is complete (gradient.py)
         case s.Scan():
-            _scan(shared, frame, one)
+            scan(shared, frame, one)
+        case s.Carry() if frame.scan is not None:
+            carry(shared, frame, one)
+        case s.Emit() if frame.scan is not None:
+            emit(shared, frame, one)
         case _:
             misplaced(shared, one, "a block")
 
@@ -129,69 +138,6 @@ def _storable(shared: Shared, frame: Frame, value: Value, span: Span) -> Value:
     return to_tensor(shared, value, real_of(shared, frame), span)
 
 
-def bind(
-    shared: Shared,
-    frame: Frame,
-    name: s.Identifier,
-    value: Value,
-    span: Span,
-    type_span: Span | None = None,
-    axes: tuple[str, ...] = (),
-) -> None:
-    """Gives a name a value. Rebinding a value is allowed; parameters, instances and built-ins keep their name."""
-    if not may_name(shared, name):
-        frame.names[name.name] = Binding(POISON, span)
-        return
-    before = frame.names.get(name.name)
-    if before is not None and name.name in frame.states:
-        _assign_state(shared, frame, name, value, before)
-        return
-    if before is not None and isinstance(before.value, Instance | InstanceArray):
-        also = [(before.span, "declared here")]
-        shared.error("GC0103", f"`{name.name}` is {describe(before.value)}", name.span, also=also)
-        return
-    frame.names[name.name] = Binding(value, span, type_span, axes)
-
-
-def may_name(shared: Shared, name: s.Identifier, *, is_block: bool = False) -> bool:
-    """Whether a name is free: built-ins cannot be shadowed, but a file may have its own block for a derived one."""
-    from graphc.frontend.functions import DERIVED, FUNCTIONS
-
-    if is_block and name.name in DERIVED:
-        return True
-    if name.name in FUNCTIONS or name.name in LITERAL_NAMES or name.name == "_":
-        help = "choose another name"
-        shared.error("GC0108", f"`{name.name}` is built in and cannot be a name", name.span, help=help)
-        return False
-    return True
-
-
-RESERVED = ("step", "seed")  # the names of the leaves that every training step has
-
-
-def may_own(shared: Shared, name: s.Identifier, path: str) -> bool:
-    """Whether an input, parameter or state may have this path."""
-    if path in RESERVED:
-        help = "choose another name"
-        shared.error("GC0108", f"`{path}` is the name of a built-in input of training", name.span, help=help)
-        return False
-    return may_name(shared, name)
-
-
-def _assign_state(shared: Shared, frame: Frame, name: s.Identifier, value: Value, before: Binding) -> None:
-    leaf = frame.states[name.name]
-    if not frame.when_training:
-        help = "indent it below `when training:`"
-        also = [(before.span, "the state")]
-        shared.error("GC0604", f"the state `{name.name}` changes only in training", name.span, help=help, also=also)
-        return
-    given = Operand(value, name.span)
-    made = as_type(shared, given, leaf.type, (False,) * len(leaf.shape), before.span, f"`{name.name}`")
-    frame.names[name.name] = Binding(made, before.span, before.type_span, before.axes)
-    if isinstance(made, Tensor):
-        shared.state_values[leaf] = made.node
-
-
 def dimension(shared: Shared, frame: Frame, one: s.Dimension) -> None:
     """`dim K = D / A` in a body: derived, known when the others are."""
     name = one.name.name
@@ -248,24 +194,10 @@ def probe(shared: Shared, frame: Frame, one: s.Probe) -> None:
     """`probe name = value`: an extra output of the model."""
     value = operand(shared, frame, one.value)
     made = to_tensor(shared, value.value, real_of(shared, frame), value.span)
+    if frame.indices:
+        help = f"emit {one.name.name}, and probe it behind the scan"
+        shared.error("GC0504", f"the probe `{one.name.name}` is inside of a scan", one.span, help=help)
+        return
     if isinstance(made, Tensor) and not frame.is_training:
         path = f"{frame.path}.{one.name.name}" if frame.path else one.name.name
         shared.probes[path] = made.node
-
-
-def _scan(shared: Shared, frame: Frame, one: s.Scan) -> None:
-    """One error; what the loop assigns is poison, so that nothing after it complains."""
-    shared.unsupported("`scan` is", one.header, "GC0904")
-    stack = list(one.body)
-    while stack:
-        inner = stack.pop()
-        if isinstance(inner, s.Assign):
-            for target in inner.targets:
-                frame.names[target.name] = Binding(POISON, target.span)
-        elif isinstance(inner, s.Carry | s.Emit):
-            frame.names[inner.name.name] = Binding(POISON, inner.name.span)
-        elif isinstance(inner, s.For | s.When):
-            stack.extend(inner.body)
-
-
-__all__ = ["lookup", "run", "run_body"]

@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from graphc.diagnostics import Diagnostic, has_errors, in_order
 from graphc.frontend import syntax as s
-from graphc.frontend.block import may_own, run_body
+from graphc.frontend.binding import may_own
+from graphc.frontend.block import run_body
 from graphc.frontend.check import check_blocks, check_module
 from graphc.frontend.determined import determined
 from graphc.frontend.dimension import check_dim, check_precision, declared, dim_of, precision_of
@@ -176,6 +177,7 @@ class _Model:
             table.clear()
         shared.instances.clear()
         shared.sites.begin_model()
+        shared.loops.begin_model()
         count = len(shared.diagnostics)
         outputs, frame = self._run(is_training=False)
         self._warn_unused()
@@ -196,6 +198,7 @@ class _Model:
         """Elaborates the body in one mode; the outputs by name, and the frame the body leaves behind."""
         shared, model = self.shared, self.model
         shared.sites.begin_mode()
+        shared.loops.begin_mode()
         frame = Frame(self.module, "model", dims=dict(self.dims), is_training=is_training)
         for parameter in model.parameters:
             self._input(frame, parameter)
@@ -340,4 +343,4 @@ class _Model:
 
 
 def _has_when(body: tuple[s.Statement, ...]) -> bool:
-    return any(isinstance(one, s.When) or (isinstance(one, s.For) and _has_when(one.body)) for one in body)
+    return any(isinstance(one, s.When) or (isinstance(one, s.For | s.Scan) and _has_when(one.body)) for one in body)

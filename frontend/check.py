@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from graphc.frontend import syntax as s
-from graphc.frontend.block import may_name, run_body
+from graphc.frontend.binding import may_name
+from graphc.frontend.block import run_body
 from graphc.frontend.constant import constant_value
 from graphc.frontend.dimension import dtype_of
 from graphc.frontend.gradient import apply_rules, ruled_names, stopped

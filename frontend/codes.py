@@ -8,6 +8,7 @@ from __future__ import annotations
 from graphc.diagnostics import Explanation
 from graphc.frontend.codes_call import CALL_CODES
 from graphc.frontend.codes_name import NAME_CODES
+from graphc.frontend.codes_scan import SCAN_CODES
 from graphc.frontend.codes_shape import SHAPE_CODES
 from graphc.frontend.codes_text import TEXT_CODES
 from graphc.frontend.codes_train import TRAIN_CODES
@@ -17,6 +18,7 @@ CHAPTERS = (
     ("Names", NAME_CODES),
     ("Types and shapes", SHAPE_CODES),
     ("Calls and blocks", CALL_CODES),
+    ("Scans", SCAN_CODES),
     ("Training, limits and what is missing", TRAIN_CODES),
 )
 

@@ -68,7 +68,8 @@ NAME_CODES = (
     E(
         "GC0109",
         "an unknown annotation",
-        "A parameter can be `@frozen` (not trained), a block `@recompute` (computed again in the backward pass).",
+        "A parameter can be `@frozen` (not trained), a block or a scan `@recompute` (computed again in the backward\n"
+        "pass).",
         "@frosen\nblock f(x: f32) -> (y: f32):\n    y = x\n",
         "@recompute\nblock f(x: f32) -> (y: f32):\n    y = x\n",
     ),

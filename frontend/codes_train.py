@@ -103,14 +103,6 @@ TRAIN_CODES = (
         "precision compute = f64\n",
     ),
     E(
-        "GC0904",
-        "scan is not built yet",
-        "The recurrence over a run-time dimension is part of the language but not of this version.",
-        "dim T\nmodel m(x: f32[T]) -> (y: f32):\n    scan t in T:\n        carry h: f32 = zeros()\n"
-        "        h = h + x[t]\n    y = h\n",
-        "dim T\nmodel m(x: f32[T]) -> (y: f32):\n    y = sum(x)\n",
-    ),
-    E(
         "GC0905",
         "a diagonal in einsum is not built yet",
         "A label stands once in a term.",

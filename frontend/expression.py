@@ -146,6 +146,9 @@ def lookup(shared: Shared, frame: Frame, name: str, span: Span) -> Value:
     if name == "step" and frame.kind in ("model", "block"):
         help = "`step` exists in train sections and optimizers"
         return shared.error("GC0101", "`step` has no value here", span, help=help)
+    if frame.scan is not None and name in frame.scan.emitted:
+        title = f"`{name}` has no value inside of the scan that emits it"
+        return shared.error("GC0101", title, span, help="an emit is collected; to take a value on, carry it")
     known = [*frame.names, *frame.module.names(), *FUNCTIONS]
     help = nearest(name, known)
     if not help and name in DTYPES:

@@ -1,7 +1,8 @@
 """Random numbers: functions of (seed, step, site, index), the same for any number of threads and whenever computed.
 
 `step` is the number of the training step that is next, so that `gradients` draws what `step` will; outside of training
-two calls between the same steps draw the same.  Only `dropout` is a matter of training alone.
+two calls between the same steps draw the same.  Only `dropout` is a matter of training alone.  A draw inside of a scan
+is another one at every step of the scan.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from graphc.ir.node import Node, constant, leaf, make
 from graphc.ir.types import I64, TensorType
 from graphc.ops.build import cast, fill, where
 
+SPREAD = (0x9E3779B97F4A7C15 - 2**64, 0x5851F42D4C957F2D)  # as i64
 STEP = leaf("step", "step", TensorType(I64))
 
 
@@ -31,10 +33,23 @@ def _draw(site: Site, kind: TensorType, count: int = 1) -> list[Node]:
         raise Wrong
     number = site.shared.sites.number(site.frame.path, site.span)
     attrs = {"site": number, "shape": kind.shape, "dtype": kind.dtype}
-    nodes = [make("random_uniform", SEED, STEP, half=half, **attrs) for half in range(count)]
+    seed = _seed(site.frame.indices)
+    nodes = [make("random_uniform", seed, STEP, half=half, **attrs) for half in range(count)]
     for node in nodes:
         site.shared.spans.setdefault(node, site.span)
     return nodes
+
+
+def _seed(indices: tuple[Node, ...]) -> Node:
+    """The seed of a draw; inside of scans a different one for every step of them, by multiples of odd numbers mod 2^64.
+
+    Philox takes any two keys for independent.  The factors are those of a Weyl sequence (2^64 / golden ratio) and of
+    Knuth's linear congruential generator, so that no two steps of nested scans share a key.
+    """
+    seed = SEED
+    for index in indices:
+        seed = seed * SPREAD[1] + (cast(index, I64) + 1) * SPREAD[0]
+    return seed
 
 
 def _uniform(site: Site, kind: TensorType) -> Node:

@@ -85,7 +85,7 @@ def _frame(frame: Frame, target: BlockValue | Instance) -> Frame:
     given = target.dims if isinstance(target, Instance) else {}
     dims = {generic.name: DimBinding(given.get(generic.name), generic.span) for generic in target.block.generics}
     path = target.path if isinstance(target, Instance) else frame.path
-    inner = Frame(target.module, "block", path, dims, is_training=frame.is_training)
+    inner = Frame(target.module, "block", path, dims, is_training=frame.is_training, indices=frame.indices)
     if isinstance(target, Instance):
         inner.instance = target
         inner.frozen = target.frozen

@@ -275,5 +275,9 @@ class Lexer:
         tokens = self._line.tokens
         if len(tokens) >= 2 and tokens[0].text in SOFT_KEYWORDS and tokens[1].type == "NAME":
             tokens[0] = Token(SOFT_KEYWORDS[tokens[0].text], tokens[0].text, tokens[0].span)
+        for at, token in enumerate(tokens[:-4]):
+            order = tokens[at + 3]
+            if token.type == "SCAN" and order.text == "reverse" and tokens[at + 4].type != "COLON":
+                tokens[at + 3] = Token("REVERSE", order.text, order.span)
         self.lines.append(self._line)
         self._line = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand, as_type
+from graphc.frontend.binding import may_own
 from graphc.frontend.dimension import Declared, declared, dim_of, is_static, precision_of
 from graphc.frontend.expression import evaluate, operand
 from graphc.frontend.literal import _static
@@ -51,8 +52,6 @@ def path_of(frame: Frame, name: str) -> str:
 
 def is_new(shared: Shared, frame: Frame, name: s.Identifier) -> bool:
     """Whether a declared name is free in its body."""
-    from graphc.frontend.block import may_own
-
     if not may_own(shared, name, path_of(frame, name.name)):
         return False
     before = frame.names.get(name.name)

@@ -45,6 +45,42 @@ class DimBinding:
 
 
 @dataclass(slots=True, eq=False)
+class Carried:
+    """A carry: its declaration, the leaf that stands for it in the body, and the value it starts with."""
+
+    declaration: s.Carry
+    leaf: Node
+    initial: Node
+    flexible: tuple[bool, ...]
+    axes: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Emitted:
+    """An emit: its declaration, the value of one step, and the place of the scan's axis in the declared type."""
+
+    declaration: s.Emit
+    node: Node
+    place: int
+    flexible: tuple[bool, ...]
+    axes: tuple[str, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Recurrence:
+    """A scan whose body is being elaborated; `outer` is the frame around it."""
+
+    statement: s.Scan
+    number: int
+    length: Dim
+    outer: Frame
+    emitted: tuple[str, ...]  # the names that the body emits, as written
+    carries: dict[str, Carried] = field(default_factory=dict)
+    emits: dict[str, Emitted] = field(default_factory=dict)
+    is_wrong: bool = False  # a carry or an emit has been reported
+
+
+@dataclass(slots=True, eq=False)
 class Frame:
     """What a body sees. `kind` is model, block, train, optimizer or const."""
 
@@ -60,8 +96,9 @@ class Frame:
     instance: object = None
     cotangents: dict[str, Value] | None = None
     states: dict[str, Node] = field(default_factory=dict)
-    outputs: dict[str, s.Parameter] = field(default_factory=dict)
     element: DType | None = None  # in an optimizer: the parameter's element type
+    scan: Recurrence | None = None  # the scan whose body this is
+    indices: tuple[Node, ...] = ()  # of the scans around, those around the calls that led here included
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +127,8 @@ class Shared:
     active: list[tuple[s.Block, Span]] = field(default_factory=list)
     instances: list[object] = field(default_factory=list)
     sites: Sites = field(default_factory=Sites)
+    loops: Sites = field(default_factory=Sites)  # the scans, numbered as the places of random numbers are
+    lengths: dict[Node, Dim] = field(default_factory=dict)  # the index of a scan -> its bound
     sizes: dict[TensorType, bool] = field(default_factory=dict)  # types that were checked against the limits
     expanded: dict[s.Block, None] = field(default_factory=dict)
     missing: dict[str, None] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Places where random numbers are drawn: each call in each instance has a number of its own.
+"""Places where random numbers are drawn, or where a scan begins: each one in each instance has a number of its own.
 
 A place is named by the path of the instance, where the call is written, and how often it was reached before.  So the
 two elaborations of a model, for inference and for training, agree about the calls they share, and a call that only one

@@ -1,4 +1,4 @@
-"""`x[...]`: slices, single indices, new axes and one gather by an integer tensor."""
+"""`x[...]`: slices, single indices, new axes, and gathers by integers computed in the graph."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand, build, to_tensor
 from graphc.frontend.expression import evaluate, operand, real_of
 from graphc.frontend.literal import _static
+from graphc.frontend.scan_index import is_plain, on_axis
 from graphc.frontend.scope import Frame, Shared
 from graphc.frontend.values import POISON, InstanceArray, Literal, Poison, Size, Tensor, Value, describe
 from graphc.ir.dims import Dim, bounds, is_at_least
@@ -45,10 +46,14 @@ def subscript(shared: Shared, frame: Frame, node: s.Subscript) -> Value:
     indices = {id(item): evaluate(shared, frame, item) for item in gathers}
     if any(isinstance(index, Poison) for index in indices.values()):
         return POISON
-    dynamic = [item for item in gathers if isinstance(indices[id(item)], Tensor)]
+    dynamic = [item for item in gathers if _rank(indices[id(item)])]
     if len(dynamic) > 1:
         return shared.error("GC0311", "one axis at a time can be indexed by a tensor", dynamic[1].span)
     return _apply(shared, frame, base, made, items, indices, node.span)
+
+
+def _rank(index: Value) -> int:
+    return index.rank if isinstance(index, Tensor) else 0
 
 
 def _instance_at(shared: Shared, frame: Frame, array: InstanceArray, node: s.Subscript) -> Value:
@@ -85,7 +90,7 @@ def _apply(
     span: Span,
 ) -> Value:
     plan = _Plan([], [], [], [], [])
-    gather: tuple[int, Tensor] | None = None
+    gathers: dict[int, Tensor] = {}
     axis = 0
     for item in items:
         if isinstance(item, s.NoneLiteral):
@@ -94,9 +99,10 @@ def _apply(
         dim = value.shape[axis]
         index = indices.get(id(item))
         if isinstance(index, Tensor):
-            if not index.dtype.is_integer:
-                return shared.error("GC0311", f"an index is an integer, not {index}", item.span)
-            gather = (axis, index)
+            place = _computed(shared, index, dim, item.span)
+            if place is None:
+                return POISON
+            gathers[axis] = place
             _add(plan, 0, dim, 1, False)
         elif isinstance(item, s.Slice):
             if not _slice(shared, frame, plan, item, dim):
@@ -104,7 +110,20 @@ def _apply(
         elif not _single(shared, plan, item, index, dim):
             return POISON
         axis += 1
-    return _build(shared, base, value, plan, gather, span)
+    return _build(shared, base, value, plan, gathers, span)
+
+
+def _computed(shared: Shared, index: Tensor, dim: Dim, span: Span) -> Tensor | None:
+    """An index computed in the graph; that of a scan stays on the axis, or it is an error."""
+    if not index.dtype.is_integer:
+        shared.error("GC0311", f"an index is an integer, not {index}", span)
+        return None
+    if is_plain(shared, index):
+        return index if _within(shared, shared.lengths[index.node], dim, span) else None
+    place = on_axis(shared, index, dim)
+    if place is None:
+        shared.error("GC0311", f"this reaches outside of the axis of {dim} at every step", span)
+    return place
 
 
 def _add(plan: _Plan, start: Dim, stop: Dim, step: int, drop: bool) -> None:
@@ -176,10 +195,8 @@ def _within(shared: Shared, low: Dim, high: Dim, span: Span) -> bool:
     return True
 
 
-def _build(
-    shared: Shared, base: Operand, value: Tensor, plan: _Plan, gather: tuple[int, Tensor] | None, span: Span
-) -> Value:
-    """slice, then reshape for dropped and new axes, then gather."""
+def _build(shared: Shared, base: Operand, value: Tensor, plan: _Plan, gathers: dict[int, Tensor], span: Span) -> Value:
+    """slice, then reshape for dropped and new axes, then gather, from the last axis to the first."""
     node: Node = value.node
     whole = all(
         a == 0 and b == d and c == 1 for a, b, c, d in zip(plan.start, plan.stop, plan.step, node.shape, strict=True)
@@ -200,15 +217,15 @@ def _build(
         node = made.node
     shape: list[Dim] = []
     flexible: list[bool] = []
-    place = -1
+    places: list[tuple[int, Tensor]] = []
     for axis in range(len(plan.drop) + 1):
         for _ in range(plan.new.count(axis)):
             shape.append(1)
             flexible.append(True)
         if axis == len(plan.drop) or plan.drop[axis]:
             continue
-        if gather is not None and gather[0] == axis:
-            place = len(shape)
+        if axis in gathers:
+            places.append((len(shape), gathers[axis]))
         shape.append(node.shape[axis])
         flexible.append(value.flexible[axis])
     if tuple(shape) != node.shape:
@@ -216,10 +233,10 @@ def _build(
         if not isinstance(made, Tensor):
             return POISON
         node = made.node
-    if gather is None:
-        return Tensor(node, tuple(flexible))
-    index = gather[1]
-    made = build(shared, "gather", (base,), (node, index.node), span, axis=place)
-    if not isinstance(made, Tensor):
-        return POISON
-    return Tensor(made.node, (*flexible[:place], *index.flexible, *flexible[place + 1 :]))
+    for place, index in reversed(places):
+        made = build(shared, "gather", (base,), (node, index.node), span, axis=place)
+        if not isinstance(made, Tensor):
+            return POISON
+        node = made.node
+        flexible[place : place + 1] = index.flexible
+    return Tensor(node, tuple(flexible))

@@ -157,9 +157,10 @@ class Scan(Statement):
     """`scan t in T:` or `scan t in reverse T:`."""
 
     index: Identifier
-    axis: DimensionName
+    axis: Expression
     reverse: bool
     body: tuple[Statement, ...]
+    annotations: tuple[Annotation, ...]
     header: Span
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand, as_type, to_tensor
-from graphc.frontend.block import assign, bind, may_own, misplaced
+from graphc.frontend.binding import bind, may_own
+from graphc.frontend.block import assign, misplaced
 from graphc.frontend.clip import Clip, clip_of
 from graphc.frontend.dimension import declared
 from graphc.frontend.expression import evaluate, operand, real_of
 from graphc.frontend.literal import _static
 from graphc.frontend.optimizer import Choice, choose, default_of
+from graphc.frontend.scan import scan
 from graphc.frontend.scope import Binding, Frame, Shared
 from graphc.frontend.values import POISON, Poison, Tensor, Value, tensor
 from graphc.ir.node import Node, leaf
@@ -55,6 +57,8 @@ def train_section(shared: Shared, frame: Frame, train: s.Train) -> Section:
                 _special(shared, frame, section, one, given)
             case s.Assign():
                 assign(shared, frame, one)
+            case s.Scan():
+                scan(shared, frame, one)
             case s.Metric():
                 _metric(shared, frame, section, one)
             case s.OptimizerUse():

@@ -224,14 +224,11 @@ class TreeBuilder(ExpressionBuilder):
         return s.Require(span, children[1], text[0].text[1:-1] if text else "")
 
     def scan(self, children: Children) -> s.Scan:
-        index, *order = tokens("NAME", children)
-        dim = tokens("DIM", children)[0]
-        if order and order[0].text != "reverse":
-            self._error("GC0010", f"expected a dimension or `reverse`, found `{order[0].text}`", order[0].span)
+        annotations, axis = of(s.Annotation, children), of(s.Expression, children)[0]
         body = tuple(children[-1].items())
-        header = children[0].span.to(dim.span)
-        axis = s.DimensionName(dim.span, dim.text)
-        return s.Scan(header.to(body[-1].span), identifier(index), axis, bool(order), body, header)
+        header = children[len(annotations)].span.to(axis.span)
+        index, is_reverse = identifier(tokens("NAME", children)[0]), bool(tokens("REVERSE", children))
+        return s.Scan(header.to(body[-1].span), index, axis, is_reverse, body, annotations, header)
 
     def carries(self, children: Children) -> tuple[s.Statement, ...]:
         return tuple(s.Carry(one.span, one.targets[0], _typed(one), one.value) for one in of(s.Assign, children))

@@ -126,7 +126,7 @@ def constant(value: float | int | bool | ConstArray, type: TensorType) -> Node:
 
 
 def leaf(role: str, name: str, type: TensorType) -> Node:
-    """A named value that comes from outside: role input, param, state, slot, hyper, step or gradient."""
+    """A named value that comes from outside; `graphc.ops.leaf.ROLES` are the roles."""
     return make("leaf", role=role, name=name, dtype=type.dtype, shape=type.shape)
 
 
