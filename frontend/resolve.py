@@ -24,9 +24,7 @@ Declaration = s.Block | s.Optimizer | s.Constant
 Load = Callable[[str], Source]
 
 STANDARD = ("nn", "optim")
-LATER = frozenset(  # what std will have and does not have yet
-    {"lstm", "gru", "rnn", "batch_norm", "group_norm", "attention"}
-)
+LATER = frozenset({"lstm", "gru", "rnn"})  # what std will have and does not have yet: scans over the cells
 
 
 @dataclass(slots=True, eq=False)
