@@ -39,8 +39,8 @@ model net(x: f64[B, T, E], length: i32[B]) -> (last: f64[B, H], hs: f64[B, T, H]
         emit hs: f64[B, T, H] = h
     last = h
 train net:
-    input c: f64[B, H], d: f64[B, T, H]
-    loss = sum(last * c) + sum(hs * d)
+    input p: f64[B, H], q: f64[B, T, H]
+    loss = sum(last * p) + sum(hs * q)
     optimizer = sgd(lr=0.1)
 """
 
@@ -125,13 +125,13 @@ def test_a_sequence_and_its_gradient(cell: str) -> None:
     params = randomised(model)
     for steps in (1, 2, 7):
         rng = np.random.default_rng(steps)
-        x, c, d = rng.normal(size=(B, steps, E)), rng.normal(size=(B, H)), rng.normal(size=(B, steps, H))
+        x, p, q = rng.normal(size=(B, steps, E)), rng.normal(size=(B, H)), rng.normal(size=(B, steps, H))
         length = np.array([1, steps, (steps + 1) // 2], np.int32)
         found = model(x=x, length=length)
         hs = unrolled(cell, params, x, length)
         np.testing.assert_allclose(found["hs"], hs, rtol=1e-11, atol=1e-12)
         np.testing.assert_allclose(found["last"], hs[:, -1], rtol=1e-11, atol=1e-12)
-        _, grads = model.gradients(x=x, length=length, c=c, d=d)
+        _, grads = model.gradients(x=x, length=length, p=p, q=q)
         for name in params:
             weight = params[name].copy()
             for at in [tuple(rng.integers(0, n) for n in weight.shape) for _ in range(4)]:
@@ -140,7 +140,7 @@ def test_a_sequence_and_its_gradient(cell: str) -> None:
                     moved = weight.copy()
                     moved[at] += sign * 1e-5
                     hs = unrolled(cell, {**params, name: moved}, x, length)
-                    losses.append(np.sum(hs[:, -1] * c) + np.sum(hs * d))
+                    losses.append(np.sum(hs[:, -1] * p) + np.sum(hs * q))
                 np.testing.assert_allclose(grads[name][at], (losses[0] - losses[1]) / 2e-5, rtol=1e-5, atol=1e-8)
 
 
