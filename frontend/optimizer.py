@@ -19,9 +19,10 @@ from graphc.frontend.pattern import matches, matching
 from graphc.frontend.resolve import ModuleScope
 from graphc.frontend.scope import Binding, Frame, Shared, nearest
 from graphc.frontend.values import POISON, Literal, Poison, Size, Tensor, Value, tensor
-from graphc.ir.node import Node, leaf
+from graphc.ir.graph import rebuild
+from graphc.ir.node import Node, constant, leaf
 from graphc.ir.types import TensorType
-from graphc.ops.build import cast
+from graphc.ops.build import cast, splat
 from graphc.program import Initializer, Update, Variable
 from graphc.source import Span
 
@@ -144,10 +145,13 @@ class Updater:
         at = definition.parameter.span
         frame.names["step"] = Binding(tensor(cast(self.step, dtype)), definition.header)
         frame.names[definition.parameter.name] = Binding(tensor(param), at)
-        frame.names[definition.gradient.name] = Binding(tensor(gradient), definition.gradient.span)
+        stand_in = leaf("gradient", path, gradient.type)
+        frame.names[definition.gradient.name] = Binding(tensor(stand_in), definition.gradient.span)
         for setting in definition.settings:
             frame.names[setting.name.name] = Binding(self._setting(choice, setting, frame), setting.name.span)
-        return run_definition(self, frame, definition, param, path)
+        new, slots = run_definition(self, frame, definition, param, path)
+        made = rebuild([new, *slots.values()], lambda node, inputs: _without_zeros(node, inputs, stand_in, gradient))
+        return made[0], dict(zip(slots, made[1:], strict=True))
 
     def _setting(self, choice: Choice, setting: s.Parameter, frame: Frame) -> Value:
         value = choice.settings.get(setting.name.name)
@@ -161,6 +165,21 @@ class Updater:
             return value
         what = f"`{setting.name.name}`"
         return as_type(self.shared, Operand(value, setting.span), wanted, (), setting.type.span, what)
+
+
+def _without_zeros(node: Node, inputs: tuple[Node, ...], stand_in: Node, gradient: Node) -> Node | None:
+    """An optimizer's node with the gradient in its place, and without what a setting of 0 multiplies.
+
+    So a decay of 0 costs nothing, and gradient descent does not read what has no gradient.
+    """
+    if node is stand_in:
+        return gradient
+    is_zero = [splat(x) == 0 for x in inputs]
+    if node.op == "mul" and any(is_zero):
+        return constant(0, node.type)
+    if node.op in ("add", "sub") and is_zero[1]:
+        return inputs[0]
+    return inputs[1] if node.op == "add" and is_zero[0] else None
 
 
 def run_definition(updater: Updater, frame: Frame, definition: s.Optimizer, param: Node, path: str) -> Update:

@@ -10,6 +10,7 @@ from graphc.passes.normalise_convolution import normalise_convolution
 from graphc.passes.pipeline import Pass, Pipeline, parse_pipeline
 from graphc.passes.simplify import simplify, simplify_fast_math
 from graphc.passes.sink_movement import sink_movement
+from graphc.passes.sparse_updates import sparse_updates
 
 FUSION: tuple[Pass, ...] = (fuse_epilogue, fuse_reduction, fuse_elementwise)
 """fuse-epilogue, fuse-reduction, fuse-elementwise, in this order: an epilogue takes the bias and activation of a
@@ -28,6 +29,7 @@ O1 = (
     simplify,
     *LOWERABLE,
     simplify,  # what decompositions and normal forms left
+    sparse_updates,  # while the updates are still whole
 )
 O2 = (
     *O1,
@@ -40,7 +42,7 @@ PASSES: dict[str, Pass] = {
     one.name: one
     for one in (
         fold_constants, simplify, simplify_fast_math, drop_gradient_marks, decompose, normalise_convolution,
-        normalise_contract, sink_movement,
+        normalise_contract, sparse_updates, sink_movement,
         *FUSION,
     )
 }  # fmt: skip

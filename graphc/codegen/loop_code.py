@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.codegen import contraction, merge_sort, primitives
+from graphc.codegen import contraction, merge_sort, primitives, row_update
 from graphc.codegen.kernel import (
     Affine,
     Call,
@@ -35,7 +35,7 @@ from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
 from graphc.ir.types import F64
 
 HEAVY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
-ROUTINES = {"sort": merge_sort.emit}
+ROUTINES = {"sort": merge_sort.emit, "rows": row_update.emit}
 WIDE = 4  # vectors that a light fold keeps in flight: one addition waits for the one before
 
 

@@ -9,6 +9,7 @@ copied at the end.
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
 
 from graphc.codegen.kernel import (
     Affine,
@@ -16,6 +17,7 @@ from graphc.codegen.kernel import (
     Contract,
     For,
     Load,
+    Routine,
     Stmt,
     Store,
     closure,
@@ -56,6 +58,8 @@ def schedule(graph: Graph, target: Target) -> Schedule:
     _place_updates(plan)
     while (stuck := _order(plan)) is not None:
         _write_aside(plan, stuck)
+    for task in plan.tasks:
+        _leave_in_place(task)
     return plan
 
 
@@ -137,11 +141,34 @@ def _reads_as_it_writes(task: Task, leaf: Node, memory: Memory, plan: Schedule) 
     """Whether the task reads the leaf, if at all, only at the element that it writes in the same turn."""
     inputs = [b for b, m in task.reads.items() if m is plan.memory[leaf]]
     output = next(b for b, m in task.writes.items() if m is memory)
+    if any(isinstance(s, Routine) and {*s.buffers} & {*inputs} for s in _every(task.kernel.body)):
+        return False
     at = [_key(s.at) for s in _stores(task.kernel.body) if s.buffer is output]
     if len(at) != 1 or any(isinstance(s, Contract) and {s.a, s.b} & {*inputs} for s in _every(task.kernel.body)):
         return not inputs
     loads = [s for s in closure(tuple(scalars_of(task.kernel.body))) if isinstance(s, Load) and s.buffer in inputs]
     return all(_key(s.at) == at[0] for s in loads)
+
+
+def _leave_in_place(task: Task) -> None:
+    """Takes out of a kernel a loop that copies a leaf onto itself, and what only that loop reads."""
+    kept = tuple(stmt for stmt in task.kernel.body if not _copies_onto_itself(stmt, task))
+    if len(kept) == len(task.kernel.body):
+        return
+    read = {s.buffer: None for s in closure(tuple(scalars_of(kept))) if isinstance(s, Load)}
+    read |= {b: None for s in _every(kept) if isinstance(s, Routine) for b in s.buffers}
+    task.reads = {buffer: memory for buffer, memory in task.reads.items() if buffer in read}
+    buffers = tuple(b for b in task.kernel.buffers if b.role != "in" or b in read)
+    task.kernel = replace(task.kernel, buffers=buffers, body=kept)
+
+
+def _copies_onto_itself(stmt: Stmt, task: Task) -> bool:
+    match stmt:
+        case For(body=(Store(buffer, at, Load() as load, False),), folds=()) if load.guard is None:
+            old, new = task.reads.get(load.buffer), task.writes.get(buffer)
+            same = old is not None and new is not None and new.kind == "leaf" and old.leaf is new.leaf
+            return same and _key(at) == _key(load.at)
+    return False
 
 
 def _key(at: Affine) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from graphc.codegen.kernel import Affine, Buffer, Const, For, Load, Routine, Stmt, Store, Var, affine
+from graphc.codegen.row_update import workspace_elements
 from graphc.codegen.scalars import Pull, linear
 from graphc.ir.dims import bounds, floordiv, product
 from graphc.ir.node import Node
@@ -79,9 +80,24 @@ def _argsort(node: Node, out: Buffer, inputs: Mapping[Node, Buffer]) -> Built:
     return (body,), [work]
 
 
+def _subtract_rows(node: Node, out: Buffer, inputs: Mapping[Node, Buffer]) -> Built:
+    """The table copied, then the rows that the index names changed in the copy (graphc.codegen.row_update).
+
+    Where the result takes the table's place, the schedule leaves out the copy.
+    """
+    table, index, updates, rate = (inputs[x] for x in node.inputs)
+    every = Var("z", product(out.shape))
+    copy = For(every, (Store(out, affine(every), Load(out.dtype, table, affine(every))),), vector=True)
+    sizes = (product(index.shape), node.shape[0], product(node.shape[1:]))
+    work = Buffer("work", I32, (workspace_elements(sizes[0], sizes[1]),), "scratch")
+    buffers = (out, index, updates, rate, work)
+    return (copy, Routine("rows", buffers, (Affine(),) * len(buffers), sizes)), [work]
+
+
 SERIAL: dict[str, Callable[[Node, Buffer, Mapping[Node, Buffer]], Built]] = {
     "scatter": _scatter,
     "cumulative": _cumsum,
     "sort": _argsort,
+    "rows": _subtract_rows,
 }
 """The kernels of structured ops, by the op's `kernel`: (statements, scratch buffers) of one node."""

@@ -1,4 +1,7 @@
-"""gather and scatter_add: rows picked by index, and their sum put back; each is the derivative of the other."""
+"""gather and scatter_add: rows picked by index, and their sum put back; each is the derivative of the other.
+
+subtract_rows is what gradient descent makes of the second: only the rows that were picked change.
+"""
 
 from __future__ import annotations
 
@@ -88,6 +91,42 @@ class ScatterAdd(Structured):
         yield Sample((TensorType(I32, (size, 2)), TensorType(F64, (size, 2, 3))), attrs, integers=(0, 4))
         yield Sample((TensorType(I64, (3,)), TensorType(F64, (2, 3))), {"axis": 1, "size": size}, integers=(0, size))
         yield Sample((TensorType(I32, ()), TensorType(I32, (size,))), attrs, integers=(0, 4))
+
+
+@register
+class SubtractRows(Structured):
+    """subtract_rows(table, index, updates, rate): table - rate * scatter_add(index, updates), row by row.
+
+    Rows that the index does not name are left as they are, whatever `rate` is.  The updates of a row are added in the
+    order of the index, before the sum is multiplied.  Made from updates of parameters by the pass sparse-updates.
+    """
+
+    name = "subtract_rows"
+    kernel = "rows"
+    differentiable = False
+
+    def infer(self, table: TensorType, index: TensorType, updates: TensorType, rate: TensorType) -> TensorType:
+        check_kind("subtract_rows", table, "f")
+        check_kind("subtract_rows", index, "iu", 1, "an index is an integer, such as i32")
+        known = table.rank > 0 and all(isinstance(dim, int) for dim in table.shape)
+        expect(known, f"subtract_rows: {table} has no rows of a known number and size", 0)
+        wanted = table.with_shape((*index.shape, *table.shape[1:]))
+        expect(updates == wanted, f"subtract_rows: {updates} does not hold a row of {table} for each of {index}", 2)
+        expect(rate == table.with_shape(()), f"subtract_rows: the rate is a scalar like {table}, not {rate}", 3)
+        return table
+
+    def evaluate(self, table: Array, index: Array, updates: Array, rate: Array) -> Array:
+        total = ScatterAdd().evaluate(index, updates, axis=0, size=table.shape[0])
+        rows, result = np.unique(index.astype(np.int64)), table.copy()
+        result[rows] = table[rows] - rate * total[rows]
+        return result
+
+    def samples(self, size: int) -> Iterator[Sample]:
+        index, rate = TensorType(I32, (size,)), TensorType(F64)
+        yield Sample((TensorType(F64, (4, size)), index, TensorType(F64, (size, size)), rate), integers=(0, 4))
+        yield Sample((TensorType(F64, (7,)), index, TensorType(F64, (size,)), rate), integers=(0, 7))
+        index = TensorType(U8, (2, size))
+        yield Sample((TensorType(F64, (5, 2, 3)), index, TensorType(F64, (2, size, 2, 3)), rate), integers=(0, 4))
 
 
 def _check_range(index: Array, size: int) -> None:
