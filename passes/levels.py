@@ -8,9 +8,11 @@ from graphc.passes.fuse import fuse_elementwise, fuse_epilogue, fuse_reduction
 from graphc.passes.normalise_contract import normalise_contract
 from graphc.passes.normalise_convolution import normalise_convolution
 from graphc.passes.pipeline import Pass, Pipeline, parse_pipeline
+from graphc.passes.scan_motion import scan_motion
 from graphc.passes.simplify import simplify, simplify_fast_math
 from graphc.passes.sink_movement import sink_movement
 from graphc.passes.sparse_updates import sparse_updates
+from graphc.passes.tidy_scans import tidy_scans
 
 FUSION: tuple[Pass, ...] = (fuse_epilogue, fuse_reduction, fuse_elementwise)
 """fuse-epilogue, fuse-reduction, fuse-elementwise, in this order: an epilogue takes the bias and activation of a
@@ -26,8 +28,11 @@ LOWERABLE = (
 
 O0 = LOWERABLE
 O1 = (
+    tidy_scans,  # one loop for a recurrence and what its derivative reads of it
     simplify,
     *LOWERABLE,
+    scan_motion,  # products over whole sequences out of loops
+    tidy_scans,
     simplify,  # what decompositions and normal forms left
     sparse_updates,  # while the updates are still whole
 )
@@ -42,7 +47,7 @@ PASSES: dict[str, Pass] = {
     one.name: one
     for one in (
         fold_constants, simplify, simplify_fast_math, drop_gradient_marks, decompose, normalise_convolution,
-        normalise_contract, sparse_updates, sink_movement,
+        normalise_contract, sparse_updates, sink_movement, tidy_scans, scan_motion,
         *FUSION,
     )
 }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TypeVar
 from graphc.ir.graph import Graph
 from graphc.ir.text import print_graph
 from graphc.ir.verify import verify as verify_graph
+from graphc.passes.bodies import everywhere
 from graphc.runtime.errors import InternalError
 
 MAX_REPORT_LINES = 400
@@ -30,13 +31,16 @@ class Pass:
 
 
 def graph_pass(name: str) -> Callable[[Callable[[Graph], Graph]], Pass]:
-    """Decorator: makes a function a Pass; its docstring's first line is the pass's description."""
+    """Decorator: makes a function a Pass; its docstring's first line is the pass's description.
+
+    The function sees the graphs of the steps of scans too, before the graph that they are in.
+    """
 
     def decorate(run: Callable[[Graph], Graph]) -> Pass:
         doc = (run.__doc__ or "").strip().partition("\n")[0]
         if not doc:
             raise ValueError(f"pass {name} has no docstring")
-        return Pass(name, run, doc)
+        return Pass(name, everywhere(run), doc)
 
     return decorate
 
