@@ -20,7 +20,7 @@ _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
-_CHUNK = 1 << 18  # blocks at a time: bounds the temporaries to a few MB
+_CHUNK = 1 << 13  # blocks at a time: the temporaries stay in the cache
 
 
 def check_seed(seed: Any) -> int:
@@ -41,12 +41,17 @@ def stream_of(name: str) -> int:
 
 def philox(counter: tuple[NDArray[np.uint64], ...], key: tuple[int, int]) -> tuple[NDArray[np.uint64], ...]:
     """Ten rounds of Philox4x32 on four arrays of 32-bit words (held in u64); `key` is two words."""
-    c0, c1, c2, c3 = counter
+    c0, c1, c2, c3 = (np.array(word) for word in counter)
+    low, high = np.empty_like(c0), np.empty_like(c0)
     k0, k1 = key
-    for _ in range(10):
-        low = c0 * _MULTIPLIERS[0]
-        high = c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (high >> _32) ^ c1 ^ np.uint64(k0), high & _LOW, (low >> _32) ^ c3 ^ np.uint64(k1), low & _LOW
+    for _ in range(10):  # in place: new arrays would cost more than the arithmetic
+        np.multiply(c0, _MULTIPLIERS[0], out=low)
+        np.multiply(c2, _MULTIPLIERS[1], out=high)
+        for word, product, other, k in ((c0, high, c1, k0), (c2, low, c3, k1)):
+            np.right_shift(product, _32, out=word)
+            np.bitwise_xor(word, other, out=word)
+            np.bitwise_xor(word, np.uint64(k), out=word)
+            np.bitwise_and(product, _LOW, out=other)
         k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
     return c0, c1, c2, c3
 

@@ -80,8 +80,7 @@ class Store:
         self._set_seed(rng.check_seed(seed))
         for leaf in self._leaves:
             if leaf.init is not None and leaf.role != "hyper":
-                value = initial(leaf.init, leaf.name, leaf.sizes, self.seed)
-                self.slab.arrays[leaf.name][...] = value.astype(self.slab.arrays[leaf.name].dtype)
+                self.slab.arrays[leaf.name][...] = initial(leaf.init, leaf.name, leaf.sizes, self.seed)
         self.counter[...] = 1
         self.cursor, self.best = None, None
 
