@@ -61,8 +61,8 @@ class Artifact:
     def __post_init__(self) -> None:
         if not 1 <= len(self.builds) <= MAX_BUILDS:
             raise ArtifactError(f"an artifact has 1 to {MAX_BUILDS} builds, not {len(self.builds)}")
-        first, *others = (_without_target(build.signature) for build in self.builds)
-        if any(other != first for other in others):
+        common = [_without_target(build.signature) for build in self.builds] if len(self.builds) > 1 else []
+        if any(other != common[0] for other in common):
             raise ArtifactError("the builds are not of the same model")
 
     @staticmethod
@@ -83,14 +83,11 @@ class Artifact:
 
     def to_bytes(self) -> bytes:
         """The `.gca` file."""
-        header = canonical(self._header())
+        header = canonical([{"signature": one.signature.to_json(), "size": len(one.image)} for one in self.builds])
         code = b"".join(build.image for build in self.builds)
         order, pointer = _BYTE_ORDER[sys.byteorder], struct.calcsize("P") * 8
         body = _HEAD.pack(MAGIC, FORMAT, order, pointer, 0, len(header), len(code)) + header + code
         return body + hashlib.sha256(body).digest()
-
-    def _header(self) -> list[dict[str, Any]]:
-        return [{"signature": build.signature.to_json(), "size": len(build.image)} for build in self.builds]
 
     @staticmethod
     def from_bytes(data: bytes, name: str = "artifact") -> Artifact:
@@ -102,12 +99,12 @@ class Artifact:
         start = _HEAD.size + header_size
         header = data[_HEAD.size : start]
         try:
-            artifact = Artifact(tuple(_builds(parse_json(header), data[start:end])))
+            content = parse_json(header)
+            if canonical(content) != header:
+                raise ArtifactError("not in canonical form")
+            return Artifact(tuple(_builds(content, data[start:end])))
         except ArtifactError as error:
             raise ArtifactError(f"{name}: header: {error}") from None
-        if canonical(artifact._header()) != header:
-            raise ArtifactError(f"{name}: header: not in canonical form")
-        return artifact
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the `.gca` file, whole or not at all."""

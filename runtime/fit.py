@@ -26,7 +26,6 @@ Ctrl-C is heard within about 0.1 s; the model is then as after the last whole ba
 from __future__ import annotations
 
 import math
-import operator
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -41,6 +40,7 @@ from graphc.runtime.dataset import Dataset
 from graphc.runtime.epoch import BatchLoop
 from graphc.runtime.errors import InputValueError, OptionError, shown
 from graphc.runtime.history import History
+from graphc.runtime.options import check_count
 from graphc.runtime.progress import Progress, make_progress
 from graphc.runtime.store import Cursor
 
@@ -77,17 +77,6 @@ class FitOptions:
         for callback in (*self.callbacks, *([] if self.on_checkpoint is None else [self.on_checkpoint])):
             if not callable(callback):
                 raise OptionError(f"a callback must be callable, not {type(callback).__name__}")
-
-
-def check_count(name: str, value: Any) -> int:
-    """`value` as an int from 1 to 2**31; `OptionError` otherwise."""
-    try:
-        number = 0 if isinstance(value, bool | np.bool_) else operator.index(value)
-    except TypeError:
-        number = 0
-    if not 1 <= number < 1 << (62 if name == "arena_limit" else 31):
-        raise OptionError(f"{name} must be a positive whole number, not {shown(value)}")
-    return number
 
 
 def fit(model: Model, data: Mapping[str, Any], options: FitOptions) -> History:

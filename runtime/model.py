@@ -15,25 +15,25 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphc.runtime.artifact import Artifact
 from graphc.runtime.buffers import address, physical_memory
-from graphc.runtime.dataset import Dataset
-from graphc.runtime.display import describe
 from graphc.runtime.entry import Arena, BoundEntry
-from graphc.runtime.epoch import BatchLoop
 from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError
-from graphc.runtime.fit import FitOptions, check_count
-from graphc.runtime.fit import fit as run_fit
-from graphc.runtime.history import History
 from graphc.runtime.library import Library
+from graphc.runtime.options import check_count
 from graphc.runtime.signature import GRADIENT, Signature
 from graphc.runtime.store import Store
 from graphc.runtime.variables import Hypers, Variables, unknown_name
+
+if TYPE_CHECKING:  # what a program that only predicts does not need is loaded when it is used
+    from graphc.runtime.dataset import Dataset
+    from graphc.runtime.epoch import BatchLoop
+    from graphc.runtime.history import History
 
 
 class Inspection(Protocol):
@@ -156,6 +156,8 @@ class Model:
         given = dict(zip(names, inputs, strict=True))
         if batch is None:
             return self(given)[name]
+        from graphc.runtime.dataset import Dataset
+
         data = Dataset(self.signature, [leaf for leaf, _ in bound.given], given)
         size = check_count("batch", batch)
         if not data.axis.symbol or outputs[name].shape[:1] != (data.axis.symbol,):
@@ -216,6 +218,9 @@ class Model:
         resume: bool = False,
     ) -> History:
         """Train on arrays in memory; see `graphc.runtime.fit` for what each argument means."""
+        from graphc.runtime.fit import FitOptions
+        from graphc.runtime.fit import fit as run_fit
+
         several = (callbacks,) if callable(callbacks) or not isinstance(callbacks, Iterable) else tuple(callbacks)
         options = FitOptions(
             batch, epochs, validation, patience, several, shuffle, seed, progress,
@@ -234,11 +239,15 @@ class Model:
         """The inputs of an entry for many batches, checked."""
         if not isinstance(data, Mapping):
             raise InputTypeError(f"the data must be a mapping of input names to arrays, not a {type(data).__name__}")
+        from graphc.runtime.dataset import Dataset
+
         bound = self._entry(key)
         return Dataset(self.signature, [leaf for leaf, _ in bound.given], data, bound.unused)
 
     def batches(self, key: str, data: Dataset, batch: int, rows: int | None = None) -> BatchLoop:
         """A native loop over `rows` rows (all) of `data`; the `step` entry counts steps."""
+        from graphc.runtime.epoch import BatchLoop
+
         bound = self._entry(key)
         if self._epoch is None:
             raise NotAvailableError(f"{self.name} was compiled without the batch loop")
@@ -339,6 +348,8 @@ class Model:
         return self.inspection
 
     def __repr__(self) -> str:
+        from graphc.runtime.display import describe
+
         return describe(self.signature)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:

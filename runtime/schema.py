@@ -6,16 +6,22 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from graphc.runtime.dimexpr import Expr, freeze
 from graphc.runtime.errors import ArtifactError
 
+Decoder = Callable[[Any], Any]
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+
+class _Fault(Exception):
+    """What is wrong, and where below the value being decoded: the path grows on the way out."""
+
+    def __init__(self, what: str, path: str = "") -> None:
+        super().__init__(what)
+        self.what, self.path = what, path
 
 
 def encode(value: Any) -> Any:
@@ -33,42 +39,106 @@ def encode(value: Any) -> Any:
 
 def decode(data: Any, kind: Any, where: str) -> Any:
     """The inverse of `encode`: `data` as `kind`, an annotation; `ArtifactError` naming `where` for anything else."""
-    if dataclasses.is_dataclass(kind):
-        return _object(data, typing.cast(type, kind), where)
+    try:
+        return _decoder(kind)(data)
+    except _Fault as fault:
+        raise ArtifactError(f"{where}{fault.path}: {fault.what}") from None
+
+
+@cache
+def _decoder(kind: Any) -> Decoder:
+    """The function that decodes an annotation, put together once: headers have thousands of values."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _object(typing.cast(type, kind))
     if kind == Expr:
-        return freeze(data, where)
-    if origin is tuple and isinstance(data, list):
-        return tuple(decode(one, args[0], f"{where}[{i}]") for i, one in enumerate(data))
-    if origin is dict and isinstance(data, dict):
-        return {key: decode(one, args[1], f"{where}.{key}") for key, one in data.items()}
+        return _expression
+    if origin is tuple:
+        return _sequence(_decoder(args[0]))
+    if origin is dict:
+        return _mapping(_decoder(args[1]))
     if origin in (typing.Union, types.UnionType):
-        return None if data is None else decode(data, args[0], where)
-    if kind is float and isinstance(data, int | float | str) and not isinstance(data, bool):
-        return _float(data, where)
-    if isinstance(kind, type) and type(data) is kind:  # `type() is`: True is not an int here
+        present = _decoder(args[0])
+        return lambda data: None if data is None else present(data)
+    return _float if kind is float else _scalar(kind)
+
+
+def _wrong_kind(expected: str, data: Any) -> _Fault:
+    return _Fault(f"expected {expected}, found {type(data).__name__}")
+
+
+def _scalar(kind: type) -> Decoder:
+    def decode_scalar(data: Any) -> Any:
+        if type(data) is not kind:  # `type() is`: True is not an int here
+            raise _wrong_kind(kind.__name__, data)
         return data
-    raise ArtifactError(f"{where}: expected {getattr(kind, '__name__', kind)}, found {type(data).__name__}")
+
+    return decode_scalar
 
 
-def _float(data: float | str, where: str) -> float:
-    if isinstance(data, str):
+def _expression(data: Any) -> Expr:
+    try:
+        return freeze(data)
+    except ArtifactError as error:
+        raise _Fault(str(error).partition(": ")[2]) from None
+
+
+def _sequence(element: Decoder) -> Decoder:
+    def decode_sequence(data: Any) -> tuple[Any, ...]:
+        if type(data) is not list:
+            raise _wrong_kind("list", data)
+        out: list[Any] = []
+        try:
+            for one in data:
+                out.append(element(one))  # noqa: PERF401  # its length is the index of the one that is wrong
+        except _Fault as fault:
+            raise _Fault(fault.what, f"[{len(out)}]{fault.path}") from None
+        return tuple(out)
+
+    return decode_sequence
+
+
+def _mapping(element: Decoder) -> Decoder:
+    def decode_mapping(data: Any) -> dict[str, Any]:
+        if type(data) is not dict:
+            raise _wrong_kind("object", data)
+        return {key: _member(element, one, key) for key, one in data.items()}
+
+    return decode_mapping
+
+
+def _member(element: Decoder, data: Any, key: str) -> Any:
+    try:
+        return element(data)
+    except _Fault as fault:
+        raise _Fault(fault.what, f".{key}{fault.path}") from None
+
+
+def _float(data: Any) -> float:
+    if type(data) is str:
         if data not in ("inf", "-inf", "nan"):
-            raise ArtifactError(f"{where}: expected a number")
+            raise _Fault("expected a number")
         return float(data)
-    if isinstance(data, float) and not math.isfinite(data):
-        raise ArtifactError(f"{where}: a number too large for f64")
-    return data
+    if type(data) not in (int, float):
+        raise _wrong_kind("float", data)
+    if type(data) is float and not math.isfinite(data):
+        raise _Fault("a number too large for f64")
+    return typing.cast(float, data)
 
 
-def _object(data: Any, kind: type, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise ArtifactError(f"{where}: expected an object, found {type(data).__name__}")
-    hints = _hints(kind)
-    for key in data:
-        if key not in hints:
-            raise ArtifactError(f"{where}: unknown key `{key[:80]}`")
-    for key in hints:
-        if key not in data:
-            raise ArtifactError(f"{where}: missing key `{key}`")
-    return kind(**{key: decode(data[key], hint, f"{where}.{key}") for key, hint in hints.items()})
+def _object(kind: type) -> Decoder:
+    decoders: dict[str, Decoder] = {}  # filled at the first use: the class may not be complete yet
+
+    def decode_object(data: Any) -> Any:
+        if type(data) is not dict:
+            raise _wrong_kind("an object", data)
+        if not decoders:
+            decoders.update((name, _decoder(hint)) for name, hint in typing.get_type_hints(kind).items())
+        if data.keys() != decoders.keys():
+            for key in data:
+                if key not in decoders:
+                    raise _Fault(f"unknown key `{key[:80]}`")
+            raise _Fault(f"missing key `{next(key for key in decoders if key not in data)}`")
+        return kind(**{key: _member(decode_one, data[key], key) for key, decode_one in decoders.items()})
+
+    return decode_object

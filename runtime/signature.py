@@ -13,7 +13,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphc.runtime.dimexpr import Expr, freeze, symbols
+from graphc.runtime.dimexpr import MAX_VALUE, Expr, freeze, symbols
 from graphc.runtime.errors import ArtifactError
 from graphc.runtime.schema import decode, encode
 
@@ -250,6 +250,8 @@ def _check_tensor(dtype: str, shape: tuple[Expr, ...], dims: list[str], where: s
 
 
 def _check_expr(expr: Expr, dims: list[str], where: str) -> None:
+    if type(expr) is int and abs(expr) <= MAX_VALUE:
+        return
     _require(freeze(expr, where) == expr, where, "an expression must be built of tuples")
     for name in symbols(expr):
         _require(name in dims, where, f"unknown dimension `{name}`")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphc.runtime import checkpoint, rng
+from graphc.runtime import rng
 from graphc.runtime.buffers import Slab
 from graphc.runtime.errors import ArtifactError, WeightsError
 from graphc.runtime.initialisers import initial
@@ -122,11 +122,15 @@ class Store:
         """Everything that decides how training goes on, as a new file in `folder`."""
         note = _Note(self.signature.name, self.signature.source_hash, int(self.counter) - 1, self.seed, self.cursor)
         best = {f"best.{name}": array for name, array in (self.best or {}).items()}
+        from graphc.runtime import checkpoint
+
         self._whole = checkpoint.write(folder, {**self._lasting(), **best}, encode(note), self._whole)
         return self._whole
 
     def restore(self, folder: str | os.PathLike[str], other_source: bool = False) -> Path:
         """The newest whole checkpoint of `folder`; `WeightsError` lists all that does not fit, and nothing changes."""
+        from graphc.runtime import checkpoint
+
         tensors, metadata, path = checkpoint.read(folder)
         note = _read_note(metadata, path)
         wrong = []
