@@ -1,0 +1,21 @@
+"""Checks of what users choose."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from graphc.runtime.errors import OptionError, shown
+
+
+def check_count(name: str, value: Any) -> int:
+    """`value` as an int from 1 to 2**31; `OptionError` otherwise."""
+    try:
+        number = 0 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = 0
+    if not 1 <= number < 1 << (62 if name == "arena_limit" else 31):
+        raise OptionError(f"{name} must be a positive whole number, not {shown(value)}")
+    return number
