@@ -195,7 +195,8 @@ class KAxis:
 class Contract:
     """temp = sum over k of a[a_at + row*a_row_stride + ..] * b[b_at + column*b_column_stride + ..], then the epilogue.
 
-    The epilogue's stores run once for every (row, column); `workspace` holds packed panels of b.
+    The epilogue's stores run once for every (row, column); `workspace` holds packed panels of b.  With `vectors` b lies
+    in panels of so many vectors already: [panel][k][width].
     """
 
     a: Buffer
@@ -210,6 +211,7 @@ class Contract:
     temp: Temp
     epilogue: tuple[Store, ...]
     workspace: Buffer | None = None
+    vectors: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

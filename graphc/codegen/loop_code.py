@@ -6,7 +6,7 @@ A kernel's function takes the address of each buffer and the value of each run-t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.codegen import contraction, merge_sort, primitives, row_update
 from graphc.codegen.kernel import (
@@ -31,6 +31,7 @@ from graphc.codegen.primitives import llvm_type
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.target import Target
 from graphc.codegen.tile_epilogue import TileEpilogue
+from graphc.codegen.tiling import plan
 from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
 from graphc.ir.types import F64
 
@@ -265,7 +266,15 @@ def _skeleton(
     every = (*params, *(("i64", x) for x in extent.named.values()))
     kind = llvm_type(stmt.temp.dtype)
     spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue)
+    if stmt.vectors is not None:
+        (axis,) = stmt.k
+        spec = replace(spec, vectors=stmt.vectors, panel_stride=extent(axis.extent * axis.b_stride))
     return spec, list(extent.named)
+
+
+def panel_vectors(stmt: Contract, target: Target) -> int:
+    """The vectors of a column panel of the contraction."""
+    return plan(_skeleton(stmt, (), lambda f, given, tile: None)[0], target).vectors
 
 
 def workspace_elements(stmt: Contract, target: Target) -> Dim:

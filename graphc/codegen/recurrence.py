@@ -14,13 +14,14 @@ from graphc.codegen.llvm import Function, Module, Value
 from graphc.codegen.loop_code import Compiled, emit_kernel
 from graphc.codegen.lower import lower
 from graphc.codegen.memory import ALIGNMENT, plan_memory
+from graphc.codegen.prepacking import prepack
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.target import Target
 from graphc.codegen.tasks import Loop, Memory, Schedule, Slot, Task
 from graphc.ir.dims import Dim, Symbol, bounds, floordiv, product, symbols
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
-from graphc.ir.types import U8
+from graphc.ir.types import U8, TensorType
 
 Address = Callable[[Memory | Buffer], Value]
 
@@ -40,20 +41,41 @@ def plan_loop(
     outputs = dict(zip(list(body.outputs)[carries:], list(body.outputs.values())[carries:], strict=True))
     updates = dict(zip(leaves[:carries], list(body.outputs.values())[:carries], strict=True))
     step = schedule(Graph("step", body.leaves, outputs, updates), target)
-    memory = plan_memory(step)
     places: dict[Node | str, Buffer] = dict(zip(leaves[:carries], results[:carries], strict=True))
     places.update(zip(leaves[carries:], (inputs[x] for x in scan.inputs[carries:]), strict=True))
     places.update(zip(outputs, results[carries:], strict=True))
-    scratch = [Buffer(f"w{i}", U8, (_bytes(slot),), "scratch") for i, slot in enumerate(memory.slots)]
     starts = []
     for x, result in zip(scan.inputs[:carries], results[:carries], strict=True):
         source, to = Buffer("x0", x.dtype, x.shape), Buffer("y0", x.dtype, x.shape, "out")
         starts.append((lower("start", {x: to}, {x: source}, target), inputs[x], result))
+    panels: dict[Memory, Buffer] = {}
+    for task in step.tasks:
+        _prepack(task, {step.memory[x]: places[x] for x in leaves[cut:] if x in step.memory}, target, starts, panels)
+    memory = plan_memory(step)
+    scratch = [Buffer(f"w{i}", U8, (_bytes(slot),), "scratch") for i, slot in enumerate(memory.slots)]
     stepping: tuple[Node | str, ...] = (*leaves[carries:cut], *outputs)
-    loop = Loop(scan.attr("length"), scan.attr("reverse"), step, memory, places, stepping, scratch, starts)
+    loop = Loop(scan.attr("length"), scan.attr("reverse"), step, memory, places, stepping, scratch, starts, panels)
     order = "down from" if loop.reverse else "up to"
-    kernel = Kernel(name, (*results, *inputs.values(), *scratch), (), f"scan {order} {loop.length}")
-    return kernel, loop
+    buffers = (*results, *inputs.values(), *scratch, *panels.values())
+    return Kernel(name, buffers, (), f"scan {order} {loop.length}"), loop
+
+
+def _prepack(
+    task: Task,
+    shared: dict[Memory, Buffer],
+    target: Target,
+    starts: list[tuple[Kernel, Buffer, Buffer]],
+    panels: dict[Memory, Buffer],
+) -> None:
+    """Lets the task read panels made before the loop, if it multiplies by what all steps share."""
+    found = prepack(task.kernel, target) if task.loop is None else None
+    if found is None or (source := shared.get(task.reads[found.source])) is None:
+        return
+    memory = Memory(TensorType(found.panels.dtype, found.panels.shape), "panels")
+    panels[memory] = Buffer(f"p{len(panels)}", found.panels.dtype, found.panels.shape, "scratch")
+    starts.append((found.pack, source, panels[memory]))
+    task.kernel = found.kernel
+    task.reads = {b: m for b, m in task.reads.items() if b in found.kernel.buffers} | {found.panels: memory}
 
 
 def _bytes(slot: Slot) -> Dim:
@@ -130,6 +152,8 @@ class _LoopCode:
     def _address(self, place: Memory | Buffer, now: dict[Node | str, Value]) -> Value:
         if isinstance(place, Buffer) or place.kind == "arena":
             return self.pointers[self.loop.scratch[self.loop.memory.slot_of[place]]]
+        if place.kind == "panels":
+            return self.pointers[self.loop.panels[place]]
         if place.kind == "output":
             return now[place.name]
         assert place.leaf is not None, "memory outside of the arena belongs to a leaf or a constant"

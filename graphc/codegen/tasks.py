@@ -14,7 +14,10 @@ from graphc.ir.types import TensorType
 
 @dataclass(eq=False)
 class Memory:
-    """Where a value lives: `kind` is arena, constant, leaf or output; `name` says which leaf or output."""
+    """Where a value lives: `kind` is arena, constant, leaf, output or panels; `name` says which leaf or output.
+
+    Panels are made by a loop before its first step, of an operand that all steps share.
+    """
 
     type: TensorType
     kind: str = "arena"
@@ -80,3 +83,4 @@ class Loop:
     stepping: tuple[Node | str, ...]
     scratch: list[Buffer]
     starts: list[tuple[Kernel, Buffer, Buffer]]
+    panels: dict[Memory, Buffer]
