@@ -42,7 +42,13 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'graphc' has no attribute {name!r}")
     module, attribute = _HOMES[name]
-    value = getattr(import_module(module), attribute)
+    try:
+        value = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        message = f"graphc.{name} needs the compiler, and only graphc-runtime is installed here: install graphc"
+        raise ImportError(message) from None
     globals()[name] = value
     return value
 
