@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, leaf, make
 from graphc.ops.op import Pointwise, Reduction, Structured
+from graphc.ops.view import VIEWS, view_of
 from graphc.passes.cost import element_cost
 from graphc.passes.grouping import Group, Grouping, group_nodes, is_free, is_memory
 from graphc.passes.match import splat_value
@@ -104,6 +105,7 @@ class _Stored:
         """The nodes to compute again in every reader instead of storing this one; none if storing it is cheaper.
 
         A few cheap ops on one tensor that lies in memory anyway (and on rows or scalars): its readers load that one.
+        Or on none, but on positions: a mask that compares them is never stored.
         """
         group = self.grouping.group_of[node]
         outside = [r for r in self.readers[node] if self.grouping.group_of.get(r) is not group]
@@ -111,12 +113,13 @@ class _Stored:
             return {}
         inner: dict[Node, None] = {}
         loaded: dict[Node, None] = {}
-        stack, cost = [node], 0
+        stack, cost, positions = [node], 0, False
         while stack:
             x = stack.pop()
             if x in inner or x in loaded:
                 continue
             if is_free(x):
+                positions = positions or x.op == "iota"
                 stack.extend(x.inputs)
             elif x is not node and (is_memory(x) or x in self.nodes):
                 if x.shape == node.shape:
@@ -127,12 +130,26 @@ class _Stored:
                 stack.extend(x.inputs)
             if cost > RECOMPUTE_COST or len(loaded) > 1:
                 return {}
-        return inner if loaded else {}
+        return inner if loaded or positions else {}
 
 
 def _computes(reader: Node) -> bool:
     """Whether a node can compute its operand itself: not if it needs it as memory."""
     return isinstance(reader.definition, Pointwise | Reduction) and reader.op != "reshape"
+
+
+def _viewed(x: Node) -> list[Node]:
+    """The slices, transposes and reshapes through which a contraction can read its operand, outermost last.
+
+    Without a slice there are none, for then there is nothing that would have to be copied.
+    """
+    chain: list[Node] = []
+    below = x
+    while below.op in VIEWS:
+        chain.insert(0, below)
+        below = below.inputs[0]
+    is_cut = any(node.op == "slice" for node in chain)
+    return chain if is_cut and not is_free(below) and view_of(x) is not None else []
 
 
 class _Rebuild:
@@ -153,7 +170,11 @@ class _Rebuild:
         outputs = [n for n in group.members if n in self.stored.nodes]
         body: dict[Node, None] = {}
         structured = [n for n in group.members if isinstance(n.definition, Structured)]
-        read = dict.fromkeys(x for n in structured for x in n.inputs)  # its operands lie in memory
+        read: dict[Node, None] = {}
+        for operand in (x for n in structured for x in n.inputs):  # they lie in memory
+            seen = _viewed(operand) if structured[0].op == "contract" else []
+            body.update(dict.fromkeys(seen))
+            read[seen[0].inputs[0] if seen else operand] = None
         stack: list[tuple[Node, bool]] = [(n, False) for n in reversed(outputs)]
         while stack:
             node, done = stack.pop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphc.passes.decompose import decompose, drop_gradient_marks
 from graphc.passes.fold_constants import fold_constants
 from graphc.passes.fuse import fuse_elementwise, fuse_epilogue, fuse_reduction
+from graphc.passes.fuse_strips import fuse_strips
 from graphc.passes.normalise_contract import normalise_contract
 from graphc.passes.normalise_convolution import normalise_convolution
 from graphc.passes.pipeline import Pass, Pipeline, parse_pipeline
@@ -14,9 +15,9 @@ from graphc.passes.sink_movement import sink_movement
 from graphc.passes.sparse_updates import sparse_updates
 from graphc.passes.tidy_scans import tidy_scans
 
-FUSION: tuple[Pass, ...] = (fuse_epilogue, fuse_reduction, fuse_elementwise)
+FUSION: tuple[Pass, ...] = (fuse_epilogue, fuse_reduction, fuse_elementwise, fuse_strips)
 """fuse-epilogue, fuse-reduction, fuse-elementwise, in this order: an epilogue takes the bias and activation of a
-contraction before a neighbour does."""
+contraction before a neighbour does.  Then fuse-strips joins contractions with the rows between them."""
 
 LOWERABLE = (
     drop_gradient_marks,  # only derivatives read them

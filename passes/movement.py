@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from graphc.ir.axes import reshape_groups
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import Rule, rule
 from graphc.ops.op import Elementwise
-from graphc.passes.axes import reshape_groups
 from graphc.passes.match import splat, splat_value
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from graphc.ir.axes import reshape_groups
 from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph, rebuild
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import Rule, rewrite, rule
 from graphc.ops.contraction import parse
 from graphc.ops.op import Elementwise
-from graphc.passes.axes import reshape_groups
 from graphc.passes.match import splat, splat_value
 from graphc.passes.movement import MOVEMENT_RULES
 from graphc.passes.normalise_contract import contract_axes

@@ -68,9 +68,9 @@ def build(outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> tupl
     for node in outputs:
         if node.shape not in (space.shape, space.kept_shape):
             raise KernelError(f"a result of {list(node.shape)} in a loop nest over {list(space.shape)}")
-    draft = _Nest(space, outputs, inputs, [(axis,) for axis in range(len(space.shape))])
+    draft = Nest(space, outputs, inputs, [(axis,) for axis in range(len(space.shape))])
     runs = draft.mergeable_runs()
-    nest = draft if len(runs) == len(space.shape) else _Nest(space, outputs, inputs, runs)
+    nest = draft if len(runs) == len(space.shape) else Nest(space, outputs, inputs, runs)
     return nest.stmts, nest.scratch
 
 
@@ -95,7 +95,7 @@ def inner_nodes(outputs: list[Node], inputs: Mapping[Node, Buffer]) -> list[Node
     return order
 
 
-class _Nest:
+class Nest:
     """One way to build the nest: `runs` says which axes are merged into one loop."""
 
     def __init__(
@@ -150,7 +150,7 @@ class _Nest:
                     self.pull.give(node, self.full, Load(node.dtype, buffer, at))
                 if spilled:  # later sweeps build on the copies, not on what this one computed from scratch
                     self.pull.forget({n: None for n in self.inner if n.shape == self.space.shape and n not in spilled})
-        stores = [Store(self.outputs[n], linear(self.outputs[n], self.full), self._value(n, self.full)) for n in full]
+        stores = [Store(self.outputs[n], self.place(self.outputs[n]), self._value(n, self.full)) for n in full]
         if self.space.folded and full:
             body.append(self._sweep([], stores))
         else:
@@ -160,6 +160,10 @@ class _Nest:
             if not folded:
                 body = [For(var, tuple(body), vector=position == len(self.vars) - 1)]
         return tuple(body)
+
+    def place(self, output: Buffer) -> Affine:
+        """Where a result of the full shape is stored."""
+        return linear(output, self.full)
 
     def _stages(self) -> dict[Node, int]:
         """node -> the number of sweeps that must be over before it can be computed."""
@@ -257,4 +261,4 @@ def _stores(stmts: tuple[Stmt, ...]) -> list[Store]:
     return found
 
 
-__all__ = ["Space", "build", "inner_nodes", "is_elementwise", "space_of"]
+__all__ = ["Nest", "Space", "build", "inner_nodes", "is_elementwise", "space_of"]

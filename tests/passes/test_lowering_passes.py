@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphc.ops  # noqa: F401  fills the registry
+from graphc.ir.axes import reshape_groups
 from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
@@ -16,7 +17,6 @@ from graphc.ir.node import OPS, Node, leaf, make
 from graphc.ir.types import F32, F64, TensorType
 from graphc.ops.contraction import Contract, parse
 from graphc.ops.op import Composite
-from graphc.passes.axes import reshape_groups
 from graphc.passes.decompose import decompose, drop_gradient_marks
 from graphc.passes.levels import pipeline
 from graphc.passes.normalise_contract import contract_axes, label_sizes, normalise_contract

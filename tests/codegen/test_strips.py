@@ -1,0 +1,95 @@
+"""Attention in one kernel, a strip of rows at a time: of all lengths, with and without a mask, and backwards."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc
+from graphc.driver import stage_text
+
+ATTENTION = """
+dim B, T{T}, S = {S}, H = 2, K = 8
+model attend(q: f32[B, T, H, K], k: f32[B, {L}, H, K], v: f32[B, {L}, H, K]) -> (y: f32[B, T, H, K]):
+    param scale: f32 = 0.5
+    scaled = q * scale
+    scores = einsum(scaled[b, t, h, c] * k[b, s, h, c] -> [b, h, t, s])
+    {mask}
+    probs = softmax(scores, axis=-1)
+    y = einsum(probs[b, h, t, s] * v[b, s, h, c] -> [b, t, h, c])
+train attend:
+    loss = sum(y * y * y)
+    optimizer = sgd(lr = 0.1)
+"""
+CAUSAL = "scores = where(broadcast(iota(T)[None, :] <= iota(T)[:, None], [B, H, T, T]), scores, -inf)"
+
+
+def source(length: int | None, other: int | None = None) -> str:
+    """The model at a length known beforehand or not; without another length for the keys it is causal."""
+    size, mask = (f" = {length}" if length else ""), (CAUSAL if other is None else "# every query sees every key")
+    return ATTENTION.format(T=size, S=other or 1, L="S" if other else "T", mask=mask)
+
+
+def attend(q: np.ndarray, k: np.ndarray, v: np.ndarray, is_causal: bool) -> np.ndarray:
+    scores = 0.5 * np.einsum("bthc,bshc->bhts", q, k)
+    if is_causal:
+        scores = np.where(np.tri(q.shape[1], dtype=bool), scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bhts,bshc->bthc", weights / weights.sum(-1, keepdims=True), v)
+
+
+def operands(batch: int, length: int, other: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(length)
+    shapes = {"q": length, "k": other, "v": other}
+    return {name: random.standard_normal((batch, n, 2, 8)).astype(np.float32) for name, n in shapes.items()}
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 31, 32, 33, 64, 100])
+def test_causal_attention_of_every_length(length: int) -> None:
+    given = operands(3, length, length)
+    expected = attend(*(x.astype(np.float64) for x in given.values()), True)
+    late = graphc.compile_source(source(None))
+    np.testing.assert_allclose(late(**given)["y"], expected, rtol=2e-5, atol=2e-6)
+    if length > 1:
+        known = graphc.compile_source(source(length))
+        np.testing.assert_allclose(known(**given)["y"], expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(("length", "other"), [(5, 40), (40, 5), (37, 64)])
+def test_queries_and_keys_of_different_lengths(length: int, other: int) -> None:
+    model = graphc.compile_source(source(length, other))
+    given = operands(2, length, other)
+    expected = attend(*(x.astype(np.float64) for x in given.values()), False)
+    np.testing.assert_allclose(model(**given)["y"], expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("length", [7, 48])
+def test_training_steps_are_those_of_separate_kernels(length: int) -> None:
+    given = operands(2, length, length)
+    strips = graphc.compile_source(source(length))
+    apart = graphc.compile_source(source(length), optimize=1)
+    for _ in range(3):
+        np.testing.assert_allclose(strips.step(**given)["loss"], apart.step(**given)["loss"], rtol=1e-5)
+    np.testing.assert_allclose(strips.params["scale"], apart.params["scale"], rtol=1e-4)
+
+
+def test_inference_stores_no_scores_and_no_mask(tmp_path: Path) -> None:
+    file = tmp_path / "attention.gc"
+    file.write_text(source(128))
+    memory = stage_text(file, "memory", entry="forward").partition("entry step")[0]
+    assert "128, 128" not in memory
+    kernels = stage_text(file, "kernels", entry="forward")
+    assert len(re.findall(r"^kernel ", kernels, re.MULTILINE)) == 2  # the queries are scaled first
+    training = stage_text(file, "memory", entry="step").partition("entry step")[2].partition("entry ")[0]
+    assert len(re.findall(r"f32\[B, 2, 128, 128\]", training)) == 1  # the weights
+
+
+def test_what_is_masked_in_a_fold_stays_out_of_it() -> None:
+    given = operands(1, 6, 6)
+    given["k"][0, 5] = np.nan  # seen by the last query only
+    y = graphc.compile_source(source(6))(**given)["y"]
+    assert np.isfinite(y[0, :5]).all()
+    assert np.isnan(y[0, 5]).all()
