@@ -72,7 +72,7 @@ def add_inputs(command: argparse.ArgumentParser) -> None:
 def add_threads(command: argparse.ArgumentParser) -> None:
     """The option for the number of threads."""
     command.add_argument(
-        "--threads", type=int, metavar="N", help="threads of the compiled code (this version runs one)"
+        "--threads", type=int, metavar="N", help="threads of the compiled code (default: the CPUs it may use)"
     )
 
 

@@ -21,6 +21,7 @@ from graphc.passes.levels import LEVELS, LOWERABLE, PASSES
 from graphc.runtime.artifact import Artifact
 from graphc.runtime.errors import CompileError, InputTypeError, OptionError
 from graphc.runtime.model import Model
+from graphc.runtime.threads import check_threads
 from graphc.source import Source
 
 PathLike = str | os.PathLike[str]
@@ -43,7 +44,7 @@ def compile_source(text: str, *, name: str = "<source>", **options: object) -> M
     passes    these passes in this order instead of the level's, after those without which there is no code
     target    "host" (default), "x86-64-v3", "x86-64-v4", "aarch64", "generic"; or several, separated by commas:
               the artifact then holds code for each, and a machine runs the most demanding that it can
-    threads   native threads; this version runs one
+    threads   native threads of the model; None: as many CPUs as this process may use, at most GRAPHC_THREADS
     limits    a frontend Limits object
     """
     if not isinstance(text, str):
@@ -99,8 +100,8 @@ def _compilations(
     limits: Limits = DEFAULT_LIMITS,
 ) -> list[Compilation]:
     """One for each target; they share the program."""
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise OptionError(f"threads must be a positive whole number, not {threads!r}")
+    if threads is not None:
+        check_threads(threads)
     if dims is not None and not (isinstance(dims, Mapping) and all(isinstance(name, str) for name in dims)):
         raise OptionError(f'dims must map names of dimensions to sizes, as {{"B": 32}}, not {dims!r}')
     each = [Options(one, _passes(optimize, passes)) for one in _targets(target)]
@@ -129,7 +130,8 @@ def _artifact(compilations: Sequence[Compilation]) -> Artifact:
 
 def _model(source: Source, options: dict[str, object]) -> Model:
     compilations = _compilations(source, **options)  # type: ignore[arg-type]
-    return Model(_artifact(compilations), inspection=Inspection(compilations[0], source))
+    inspection = Inspection(compilations[0], source)
+    return Model(_artifact(compilations), inspection, threads=options.get("threads"))  # type: ignore[arg-type]
 
 
 def _targets(names: str | None) -> list[Target]:

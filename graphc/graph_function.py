@@ -37,7 +37,7 @@ def compile_graph(
     module = Module(target)
     emit_entry(code, module, symbols)
     library = Library(link(compile_object(module.text(), target)), ["entry"])
-    function = library.function("entry", 3)
+    function = library.function("entry", 4)
 
     def run(values: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Arrays, Arrays]:
         leaves = {}
@@ -53,7 +53,7 @@ def compile_graph(
         dims = (ctypes.c_int64 * max(1, len(symbols)))(*(sizes[s.name] for s in symbols))
         arena = np.zeros(code.arena_bytes(sizes) + 64, np.uint8)
         start = arena.ctypes.data + -arena.ctypes.data % 64
-        status = function(ctypes.addressof(table), ctypes.addressof(dims), start)
+        status = function(ctypes.addressof(table), ctypes.addressof(dims), start, None)
         if status:
             raise IndexRangeError(f"{graph.leaves[status - 1].attr('name')} holds an index out of range")
         assert library is not None

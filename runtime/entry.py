@@ -20,6 +20,7 @@ from graphc.runtime.errors import BusyError, IndexRangeError, InputTypeError, In
 from graphc.runtime.library import Library
 from graphc.runtime.shapes import Shape, solve
 from graphc.runtime.signature import GRADIENT, IndexBound, Leaf, Output, Signature
+from graphc.runtime.threads import Team
 
 MAX_PLANS = 256  # sets of shapes remembered by an entry
 _CTYPES: dict[str, Any] = {
@@ -73,9 +74,9 @@ class Plan:
 class BoundEntry:
     """An entry, its pointer table, and the plans of the shapes it has seen."""
 
-    def __init__(self, key: str, signature: Signature, library: Library, slab: Slab, arena: Arena) -> None:
-        self.key, self.signature, self.entry = key, signature, signature.entries[key]
-        self._function = library.function(self.entry.symbol, 3)
+    def __init__(self, key: str, signature: Signature, library: Library, slab: Slab, arena: Arena, team: Team) -> None:
+        self.key, self.signature, self.entry, self.team = key, signature, signature.entries[key], team
+        self._function = library.function(self.entry.symbol, 4)
         self.function_address = library.address(self.entry.symbol)
         self._arena, self._low, self._high = arena, slab.low, slab.high
         leaves = [signature.leaf(name) for name in self.entry.leaves]
@@ -136,7 +137,9 @@ class BoundEntry:
             out = outputs[name] = np.empty(shape, dtype)
             table[place] = address(out)
         base = arena.base if plan.arena <= arena.size else arena.reserve(plan.arena)
-        code = self._function(self._table_address, plan.dims_address, base)
+        if not self.team.is_ready:
+            self.team.start()
+        code = self._function(self._table_address, plan.dims_address, base, self.team.address)
         if code:
             raise self.error(
                 code, {leaf.name: array for (leaf, _), array in zip(self.given, held, strict=True)}, plan.dims
@@ -151,13 +154,17 @@ class BoundEntry:
             for place, output in enumerate(self.entry.outputs, len(self.entry.leaves))
             if output.name not in self._figure_names
         )
-        arena = evaluate(self.entry.arena, dims)
+        arena = self.arena_bytes(dims)
         self._arena.reserve(arena)  # a size that is refused must not be remembered
         plan = Plan(dims, native, ctypes.addressof(native), arena, fresh)
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
         self._plans[shapes] = plan
         return plan
+
+    def arena_bytes(self, dims: Mapping[str, int]) -> int:
+        """The scratch memory of all threads at these sizes."""
+        return evaluate(self.entry.arena, dims) + (self.team.threads - 1) * evaluate(self.entry.private, dims)
 
     def _wrong_names(self, given: Mapping[str, Any]) -> InputTypeError:
         missing = [name for name in self._names if name not in given]

@@ -28,8 +28,8 @@ class Job(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_int64)
         for name in (
-            "entry", "table", "dims", "arena", "order", "position", "stop", "batch", "size", "counter", "advance",
-            "gathers", "gather_count", "figures", "figure_count",
+            "entry", "table", "dims", "arena", "team", "order", "position", "stop", "batch", "size", "counter",
+            "advance", "gathers", "gather_count", "figures", "figure_count",
         )
     ]  # fmt: skip
 
@@ -55,7 +55,7 @@ class BatchLoop:
         sizes = sorted({min(batch, rows), rows % batch or min(batch, rows)}, reverse=True)
         plans = [solve(signature, data.leaves, data.shapes(size)) for size in sizes]
         self._dims = plans[0]
-        self._arena_size = max(evaluate(entry.arena, dims) for dims in plans)
+        self._arena_size = max(bound.arena_bytes(dims) for dims in plans)
         arena.reserve(self._arena_size)
         check_ranges(entry.index_bounds, data.arrays, self._dims)
         self._native_dims = (ctypes.c_int64 * (len(self._dims) or 1))(*self._dims.values())
@@ -74,6 +74,7 @@ class BatchLoop:
             entry=bound.function_address,
             table=ctypes.addressof(self._table),
             dims=ctypes.addressof(self._native_dims),
+            team=bound.team.address,
             batch=batch,
             size=self._size_address(),
             counter=ctypes.addressof(self._unused),
@@ -132,6 +133,8 @@ class BatchLoop:
         self._job.stop = min(len(self._order), self._job.position + batches * self.batch)
         self._arena.enter()
         try:
+            if not self._bound.team.is_ready:
+                self._bound.team.start()
             self._job.arena = self._arena.reserve(self._arena_size)
             code = self._run(ctypes.addressof(self._job))
         finally:

@@ -28,6 +28,7 @@ from graphc.runtime.library import Library
 from graphc.runtime.options import check_count
 from graphc.runtime.signature import GRADIENT, Signature
 from graphc.runtime.store import Store
+from graphc.runtime.threads import STOP, WORKER, Team, check_threads
 from graphc.runtime.variables import Hypers, Variables, unknown_name
 
 if TYPE_CHECKING:  # what a program that only predicts does not need is loaded when it is used
@@ -52,7 +53,13 @@ _models: weakref.WeakSet[Model] = weakref.WeakSet()
 class Model:
     """Compiled functions over shared parameters. Made by `graphc.compile` or `graphc.load`; initialised with seed 0."""
 
-    def __init__(self, artifact: Artifact, inspection: Inspection | None = None, name: str = "artifact") -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        inspection: Inspection | None = None,
+        name: str = "artifact",
+        threads: int | None = None,
+    ) -> None:
         """Load the code; `ArtifactError` starting with `name` if this machine cannot run it."""
         self.artifact = artifact
         self.inspection = inspection
@@ -60,13 +67,17 @@ class Model:
             build = artifact.runnable()
             self._signature = signature = build.signature
             symbols = [entry.symbol for entry in signature.entries.values()]
-            self._library = Library(build.image, symbols + ([signature.epoch] if signature.epoch else []))
+            symbols += [signature.epoch] if signature.epoch else []
+            parallel = any(entry.parallel for entry in signature.entries.values())
+            self._library = Library(build.image, [*symbols, *((WORKER, STOP) if parallel else ())])
         except ArtifactError as error:
             raise ArtifactError(f"{name}: {error}") from None
         self._store = Store(signature)
         self._arena = Arena(physical_memory())
+        self._team = Team(threads, self._library if parallel else None)
         self._entries = {
-            key: BoundEntry(key, signature, self._library, self._store.slab, self._arena) for key in signature.entries
+            key: BoundEntry(key, signature, self._library, self._store.slab, self._arena, self._team)
+            for key in signature.entries
         }
         self._epoch = self._library.function(signature.epoch, 1) if signature.epoch else None
         self._counter: Any = ctypes.c_int64.from_address(address(self._store.counter))
@@ -116,6 +127,16 @@ class Model:
     def seed(self) -> int:
         """The seed of the last `init`."""
         return self._store.seed
+
+    @property
+    def team(self) -> Team:
+        """The threads that calls run on."""
+        return self._team
+
+    @property
+    def threads(self) -> int:
+        """The most threads that a call uses; fewer where the work is not worth them. What is computed is the same."""
+        return self._team.threads
 
     @property
     def arena_limit(self) -> int:
@@ -365,11 +386,11 @@ class Model:
 def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
     """The model of a `.gca` file, without the compiler. Its code will run: load only files you trust.
 
-    `threads` bounds the threads of the native code, which at present runs on the calling one.
+    `threads` says how many threads a call may use; None: as many CPUs as this process may use (`GRAPHC_THREADS`).
     """
     if threads is not None:
-        check_count("threads", threads)
-    return Model(Artifact.load(path), name=str(path))
+        check_threads(threads)
+    return Model(Artifact.load(path), name=str(path), threads=threads)
 
 
 def _arguments(inputs: Mapping[str, Any] | None, named: dict[str, Any]) -> Mapping[str, Any]:

@@ -135,9 +135,10 @@ class IndexBound:
 
 @dataclass(frozen=True)
 class Entry:
-    """A native function `i64 symbol(ptr table, ptr dims, ptr arena)`; the table is `leaves` then `outputs`.
+    """A native function `i64 symbol(ptr table, ptr dims, ptr arena, ptr team)`; the table is `leaves` then `outputs`.
 
-    `arena` is the scratch size in bytes; `updates` are the leaves it writes in place.
+    `arena` is the scratch size in bytes, `private` what each thread but the first needs besides; `parallel` says
+    whether threads are ever worth it; `updates` are the leaves it writes in place.
     """
 
     symbol: str
@@ -146,6 +147,8 @@ class Entry:
     arena: Expr = 0
     updates: tuple[str, ...] = ()
     index_bounds: tuple[IndexBound, ...] = ()
+    private: Expr = 0
+    parallel: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,6 +238,7 @@ def _check_entry(entry: Entry, names: list[str], dims: list[str], where: str) ->
     _require(all(name in names for name in entry.leaves), where, "uses a leaf that is not declared")
     _require(all(name in entry.leaves for name in entry.updates), where, "updates a leaf that is not in its table")
     _check_expr(entry.arena, dims, f"{where}.arena")
+    _check_expr(entry.private, dims, f"{where}.private")
     for output in entry.outputs:
         _check_tensor(output.dtype, output.shape, dims, f"{where}.{output.name}")
     for bound in entry.index_bounds:

@@ -13,7 +13,8 @@ with fused multiply-adds and hands each finished register tile to an epilogue. H
 
 The sum runs over k in order for every tile size, so a row has the same bits whatever the number of rows. Nothing
 outside of A and B is read, and they need no alignment beyond that of an element; the workspace should have 64 bytes.
-Every extent of k is at least 1.
+Every extent of k is at least 1. If the contraction is `split`, the function takes the number of a part and how many
+there are behind the workspace, and computes the panels, or the row tiles, that are this part's.
 """
 
 from __future__ import annotations
@@ -39,24 +40,46 @@ from graphc.codegen.tiling import (
     plan,
 )
 
-__all__ = ["Contraction", "Elements", "Epilogue", "Extent", "KAxis", "Tile", "emit", "workspace_elements"]
+__all__ = [
+    "PART",
+    "Contraction",
+    "Elements",
+    "Epilogue",
+    "Extent",
+    "KAxis",
+    "Tile",
+    "emit",
+    "share",
+    "workspace_elements",
+]
+
+PART = (".part", ".parts")  # i64 parameters of what is split between threads
 
 
 def emit(contraction: Contraction, module: Module, target: Target) -> str:
     """Adds the internal function (ptr a, ptr b, ptr workspace, params ..) to `module`; returns its name."""
     decided = plan(contraction, target)
-    f = Function(module, contraction.name, [("ptr", ".a"), ("ptr", ".b"), ("ptr", ".workspace"), *contraction.params])
+    part = [("i64", name) for name in PART] if contraction.split else []
+    operands = [("ptr", ".a"), ("ptr", ".b"), ("ptr", ".workspace")]
+    f = Function(module, contraction.name, [*operands, *part, *contraction.params])
     row = _one_row(decided, target)
     if row:
         alone = f.icmp("eq", amount(f, contraction.m), 1)
         with f.when(alone):
-            _Driver(f, row, module).columns()
+            _Driver(f, row, module).emit()
         with f.when(f.xor(alone, 1)):
-            _Driver(f, decided, module).columns()
+            _Driver(f, decided, module).emit()
     else:
-        _Driver(f, decided, module).columns()
+        _Driver(f, decided, module).emit()
     f.ret()
     return module.add(f)
+
+
+def share(f: Function, units: Index, part: Value, parts: Value) -> tuple[Index, Index]:
+    """The first unit of a part and the one behind its last: as even as can be, and no part more than the first."""
+    up = f.sub(parts, 1)
+    low, high = (f.sdiv(f.add(f.mul(units, number), up), parts) for number in (part, f.add(part, 1)))
+    return low, high
 
 
 def _one_row(decided: Plan, target: Target) -> Plan | None:
@@ -110,19 +133,66 @@ class _Driver:
         self.extra = f.sub(self.m, f.mul(self.low, divisor))
         self.packed = self._at(f[".workspace"], decided.partial_elements)  # panels, behind the sums
         self.kernels: dict[tuple[int, Panel], str] = {}
+        self.tile_range: tuple[Index, Index] = 0, self.tiles
+        self.panel_range: tuple[Index, Index] | None = None  # None: all
+
+    def emit(self) -> None:
+        """All of it, or the part that is asked for."""
+        if not self.contraction.split:
+            self.columns()
+            return
+        f = self.f
+        self._take_part()
+        low, high = self.tile_range
+        with f.when(f.icmp("slt", self._i64(low), high)):  # to pack for no tile would compute one
+            self.columns()
+
+    def _take_part(self) -> None:
+        """Panels are shared out, or row tiles, whichever is more even; panels if both are."""
+        f, tiles = self.f, self.tiles
+        part, parts = (f[name] for name in PART)
+        panels = self._panels()
+        most_panels, most_tiles = (f.sdiv(f.sub(f.add(parts, n), 1), parts) for n in (panels, tiles))
+        by_panels = f.icmp("sle", self._i64(f.mul(most_panels, tiles)), f.mul(most_tiles, panels))
+        one = const("i64", 1)
+        self.panel_range = share(f, panels, *self._if(by_panels, (part, parts), (const("i64", 0), one)))
+        self.tile_range = share(f, tiles, *self._if(by_panels, (const("i64", 0), one), (part, parts)))
+
+    def _if(self, condition: Value, yes: tuple[Value, Value], no: tuple[Value, Value]) -> tuple[Value, Value]:
+        return self.f.select(condition, yes[0], no[0]), self.f.select(condition, yes[1], no[1])
+
+    def _panels(self) -> Index:
+        """How many panels of columns there are."""
+        if isinstance(self.n, int):
+            return sum(count for _, count, _ in self.plan.panels())
+        return self.f.sdiv(self.f.add(self.n, self.plan.width - 1), self.plan.width)
 
     def columns(self) -> None:
         """Every group of column panels, from the first to the last."""
         f, width, group = self.f, self.plan.width, self.plan.group
         if isinstance(self.n, int):
+            before = 0
             for first, count, panel in self.plan.panels():
-                self._chunks(0, count, group, partial(self.group, panel, first))
+                self._chunks(*self._own(before, count), group, partial(self.group, panel, first))
+                before += count
             return
         full = f.sdiv(self.n, width)
-        self._chunks(0, full, group, partial(self.group, Panel(self.plan.vectors, None, self.plan.source), 0))
+        kind = Panel(self.plan.vectors, None, self.plan.source)
+        self._chunks(*self._own(0, full), group, partial(self.group, kind, 0))
         stop = f.mul(full, width)
         rest = f.sdiv(f.add(f.sub(self.n, stop), self.plan.lanes - 1), self.plan.lanes)
-        f.switch(rest, {edge.vectors: partial(self.group, edge, stop, 0, 1) for edge in self.plan.edges()})
+        if self.panel_range is not None:
+            low, high = self.panel_range
+            own = f.and_(f.icmp("sle", self._i64(low), full), f.icmp("sgt", self._i64(high), full))
+            rest = f.select(own, self._i64(rest), 0)
+        f.switch(self._i64(rest), {edge.vectors: partial(self.group, edge, stop, 0, 1) for edge in self.plan.edges()})
+
+    def _own(self, before: int, count: Index) -> tuple[Index, Index]:
+        """This part of `count` panels that come behind `before` others."""
+        if self.panel_range is None:
+            return 0, count
+        low, high = (self.f.sub(end, before) for end in self.panel_range)
+        return self._maximum(low, 0), self._minimum(high, count)
 
     def group(self, panel: Panel, first: Index, start: Index, stop: Index) -> None:
         """The panels from `start` to `stop` of those of one kind, which begin at column `first`; all rows and all k."""
@@ -139,7 +209,7 @@ class _Driver:
 
             self._chunks(0, whole, step, block)
 
-        self._chunks(0, self.tiles, self.plan.kept_tiles, superblock)
+        self._chunks(*self.tile_range, self.plan.kept_tiles, superblock)
 
     def block(self, panel: Panel, first: Index, count: Index, k: Index, end: Index, low: Index, high: Index) -> None:
         """A group of panels by some k and the row tiles from `low` to `high`; B is packed first if that is the plan."""

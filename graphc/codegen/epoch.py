@@ -3,14 +3,15 @@
 `i64 graphc_epoch(ptr job)` knows nothing of a model: the job, made by `graphc.runtime.epoch`, says which entry to call
 with which table, and which rows to copy where. Every field is 8 bytes:
 
-    job      entry table dims arena order position stop batch size counter advance gathers #gathers figures #figures
+    job      entry table dims arena team order position stop batch size counter advance gathers #gathers
+             figures #figures
     gather   source, destination, bytes of a row
     figure   address of the scalar, its kind, sum in f64 (kinds: 0 f32, 1 f64, 2 i64, 3 i32, 4 i8, 5 u8 or bool)
 
     while position < stop:
         rows = min(batch, stop - position);  *size = rows
         copy row order[position + i] of each source to row i of its destination
-        code = entry(table, dims, arena);    return code unless it is 0
+        code = entry(table, dims, arena, team);    return code unless it is 0
         sum += scalar * rows for each figure;   *counter += advance;   position += rows
     return 0
 
@@ -23,8 +24,8 @@ from graphc.codegen.llvm import Function, Module, Value
 
 SYMBOL = "graphc_epoch"
 _FIELDS = (
-    ("entry", "ptr"), ("table", "ptr"), ("dims", "ptr"), ("arena", "ptr"), ("order", "ptr"), ("position", "i64"),
-    ("stop", "i64"), ("batch", "i64"), ("size", "ptr"), ("counter", "ptr"), ("advance", "i64"),
+    ("entry", "ptr"), ("table", "ptr"), ("dims", "ptr"), ("arena", "ptr"), ("team", "ptr"), ("order", "ptr"),
+    ("position", "i64"), ("stop", "i64"), ("batch", "i64"), ("size", "ptr"), ("counter", "ptr"), ("advance", "i64"),
     ("gathers", "ptr"), ("gather_count", "i64"), ("figures", "ptr"), ("figure_count", "i64"),
 )  # fmt: skip
 _POSITION = next(i for i, (name, _) in enumerate(_FIELDS) if name == "position")
@@ -43,7 +44,7 @@ def emit_epoch(module: Module, symbol: str = SYMBOL) -> str:
         rows = f.select(f.icmp("slt", rest, job["batch"]), rest, job["batch"])
         f.store(rows, job["size"])
         _gather(f, job, f.offset(job["order"], "i64", position), rows)
-        arguments = ", ".join(str(job[name]) for name in ("table", "dims", "arena"))
+        arguments = ", ".join(str(job[name]) for name in ("table", "dims", "arena", "team"))
         code = f.assign("i64", f"call i64 {job['entry'].text}({arguments})")
         counted = f.fresh("counted")
         f.branch(f.icmp("ne", code, 0), failed, counted, cold=True)

@@ -1,14 +1,16 @@
 """Kernels to LLVM functions: loops, vector loops with a masked rest, folds, and contractions with their epilogue.
 
-A kernel's function takes the address of each buffer and the value of each run-time size it depends on.
+A kernel's function takes the address of each buffer and the value of each run-time size it depends on; if it is for
+several threads, also which part of how many it is to do (graphc.codegen.parallel).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.codegen import contraction, merge_sort, primitives, row_update
+from graphc.codegen.contraction import PART, share
 from graphc.codegen.kernel import (
     Affine,
     Call,
@@ -27,6 +29,7 @@ from graphc.codegen.kernel import (
 )
 from graphc.codegen.kernel_key import key_of
 from graphc.codegen.llvm import Function, Index, Module, Value, const, lanes, vector
+from graphc.codegen.parallel import Split
 from graphc.codegen.primitives import llvm_type
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.target import Target
@@ -42,31 +45,49 @@ WIDE = 4  # vectors that a light fold keeps in flight: one addition waits for th
 
 @dataclass(frozen=True)
 class Compiled:
-    """A kernel's function and what it must be called with, after the buffers: the values of these sizes."""
+    """A kernel's function and what it must be called with, after the buffers: the values of these sizes.
+
+    A function made for a split takes two more i64: the number of the part, and how many parts there are.
+    """
 
     function: str
     sizes: tuple[Symbol, ...]
 
 
-def emit_kernel(kernel: Kernel, module: Module) -> Compiled:
+def emit_kernel(kernel: Kernel, module: Module, split: Split | None = None) -> Compiled:
     """Adds the kernel's function to the module; kernels that do the same share one."""
-    key = key_of(kernel)
+    key = key_of(kernel), _number(kernel.body, split)
     found = module.kernels.get(key)
     if not isinstance(found, Compiled):
-        found = module.kernels[key] = _emit(kernel, module)
+        found = module.kernels[key] = _emit(kernel, module, split)
     return found
 
 
-def _emit(kernel: Kernel, module: Module) -> Compiled:
+def _number(stmts: Sequence[Stmt], split: Split | None) -> int:
+    """Which loop is split, counted from the first; -1 for contractions, -2 for none."""
+    if split is None or split.loop is None:
+        return -2 if split is None else -1
+    return next(number for number, loop in enumerate(_loops_in(stmts)) if loop is split.loop)
+
+
+def _loops_in(stmts: Sequence[Stmt]) -> Iterator[For]:
+    for stmt in stmts:
+        if isinstance(stmt, For):
+            yield stmt
+            yield from _loops_in(stmt.body)
+
+
+def _emit(kernel: Kernel, module: Module, split: Split | None) -> Compiled:
     sizes = tuple(dict.fromkeys(s for d in _dims(kernel) for s in symbols(d)))
     buffers = {b: f"b{i}" for i, b in enumerate(kernel.buffers)}
     params = [*(("ptr", name) for name in buffers.values()), *(("i64", f"n{i}") for i in range(len(sizes)))]
+    params += [("i64", name) for name in (PART if split else ())]
     f = Function(module, "kernel", params)
     values = {s.name: f[f"n{i}"] for i, s in enumerate(sizes)}
     code = ScalarCode(f, {b: f[name] for b, name in buffers.items()}, values, width_of(kernel, module))
     for dim in _dims(kernel):
         code.dim(dim)
-    _Statements(code, module).block(kernel.body)
+    _Statements(code, module, split).block(kernel.body)
     f.ret()
     return Compiled(module.add(f), sizes)
 
@@ -133,8 +154,8 @@ def _vector_folds(stmts: Sequence[Stmt], inside: bool) -> tuple[int, Dim]:
 
 
 class _Statements:
-    def __init__(self, code: ScalarCode, module: Module) -> None:
-        self.code, self.module, self.f = code, module, code.f
+    def __init__(self, code: ScalarCode, module: Module, split: Split | None = None) -> None:
+        self.code, self.module, self.f, self.split = code, module, code.f, split
         self.in_vector = False
 
     def block(self, stmts: Sequence[Stmt]) -> None:
@@ -143,7 +164,7 @@ class _Statements:
             if isinstance(stmt, Store):
                 stores.append(stmt)
             elif isinstance(stmt, Contract):
-                emit_contract(stmt, self.code, self.module)
+                emit_contract(stmt, self.code, self.module, self.split is not None and self.split.loop is None)
             elif isinstance(stmt, Routine):
                 ROUTINES[stmt.kind](stmt, self.code)
             elif stmt.vector:
@@ -161,13 +182,24 @@ class _Statements:
         code, extent = self.code, self.code.dim(stmt.var.extent)
         self._enter(stmt)
         initial = [self._identity(fold) for fold in stmt.folds]
-        may_be_empty = bounds(stmt.var.extent)[0] < 1
-        counted = self.f.loop(0, extent, carried=initial, may_be_empty=may_be_empty)
+        low, high = self._turns(stmt, extent, 1)
+        may_be_empty = bounds(stmt.var.extent)[0] < 1 or high is not extent
+        counted = self.f.loop(low, high, carried=initial, may_be_empty=may_be_empty)
         with counted as loop, code.scope(stmt.var, loop.index, False):
             self.block(stmt.body)
             loop.next = [self._folded(fold, old) for fold, old in zip(stmt.folds, loop.values, strict=True)]
         for fold, value in zip(stmt.folds, loop.results, strict=True):
             code.define(fold.temp, value)
+
+    def _turns(self, stmt: For, extent: Index, granule: int) -> tuple[Index, Index]:
+        """The loop's turns: all, or those of this thread's part, which begins at a multiple of the granule."""
+        f = self.f
+        if self.split is None or self.split.loop is not stmt:
+            return 0, extent
+        units = f.sdiv(f.add(extent, granule - 1), granule)
+        low, stop = share(f, units, f[PART[0]], f[PART[1]])
+        high = f.mul(stop, granule)
+        return f.mul(low, granule), high if granule == 1 else f.select(f.icmp("slt", high, extent), high, extent)
 
     def _identity(self, fold: Fold) -> Value:
         """The neutral element; a vector if what is folded differs between lanes of an enclosing vector loop."""
@@ -186,14 +218,15 @@ class _Statements:
         self._enter(stmt)
         full: Index
         rest: Index
-        if isinstance(extent, int):
-            full, rest = extent // width * width, extent % width
+        low, high = self._turns(stmt, extent, width)
+        if isinstance(high, int):
+            full, rest = high // width * width, high % width
         else:
-            full = f.and_(extent, -width)
-            rest = f.sub(extent, full)
+            full = f.and_(high, -width)
+            rest = 0 if isinstance(extent, int) and extent % width == 0 else f.sub(high, full)
         values = [const(vector(llvm_type(x.temp.dtype), width), x.identity) for x in stmt.folds]
         if full != 0:
-            with f.loop(0, full, width, carried=values, may_be_empty=not isinstance(full, int)) as loop:
+            with f.loop(low, full, width, carried=values, may_be_empty=not isinstance(full, int)) as loop:
                 loop.next = self._vector(stmt, loop.index, loop.values)
             values = loop.results
         if isinstance(rest, Value):
@@ -235,13 +268,17 @@ def _stores_in(stmts: Sequence[Stmt]) -> list[Store]:
 # ---- contractions ----------------------------------------------------------------------------------------------------
 
 
-def emit_contract(stmt: Contract, code: ScalarCode, module: Module) -> None:
-    """Calls the contraction's function, which runs the epilogue on each finished register tile."""
+def emit_contract(stmt: Contract, code: ScalarCode, module: Module, split: bool = False) -> None:
+    """Calls the contraction's function, which runs the epilogue on each finished register tile.
+
+    With `split` it does this thread's part of the tiles.
+    """
     f, epilogue = code.f, TileEpilogue(stmt, code, module)
     spec, names = _skeleton(stmt, epilogue.params, epilogue)
-    name = contraction.emit(spec, module, module.target)
+    name = contraction.emit(replace(spec, split=split), module, module.target)
     workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else next(iter(code.pointers.values()))
-    arguments = [*epilogue.arguments(code), *(_value(code.dim(d)) for d in names)]
+    part = [f[x] for x in PART] if split else []
+    arguments = [*part, *epilogue.arguments(code), *(_value(code.dim(d)) for d in names)]
     f.call(name, "void", code.address(stmt.a, stmt.a_at), code.address(stmt.b, stmt.b_at), workspace, *arguments)
 
 

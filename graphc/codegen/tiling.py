@@ -66,6 +66,7 @@ class Contraction:
     `vectors` fixes the column vectors of a tile, for an epilogue that needs certain columns together or for a B that
     was laid out beforehand: then panels of so many vectors lie `panel_stride` apart, and every one has its full width
     (the last may hold anything behind column n). [panel][k][width] is the layout B is packed into otherwise.
+    `split`: several threads call the function, each for its part of the tiles.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Contraction:
     epilogue: Epilogue
     vectors: int | None = None
     panel_stride: Extent | None = None
+    split: bool = False
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Native:
         arrays = [*self.leaves.values(), *self.outputs.values()]
         self.table = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
         self.arena = aligned((code.arena_bytes({}) // 4 + 64,))
-        function = self.library.function("entry", 3)
+        function = self.library.function("entry", 4)
         arguments = ctypes.addressof(self.table), 0, self.arena.ctypes.data
 
         def run(times: int) -> None:

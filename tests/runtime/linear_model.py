@@ -33,7 +33,7 @@ from graphc.runtime.signature import (
 )
 
 D = 3
-PARAMS = [("ptr", "table"), ("ptr", "dims"), ("ptr", "arena")]
+PARAMS = [("ptr", "table"), ("ptr", "dims"), ("ptr", "arena"), ("ptr", "team")]
 
 
 @cache

@@ -1,0 +1,248 @@
+"""How several threads share one kernel: phases, and in each the loop or the contractions whose turns are shared out.
+
+A phase is a run of the kernel's statements that needs no meeting of the threads inside. Its split is either a loop,
+of which every thread takes a run of turns, or the contractions in it, of which every thread takes some tiles. In both
+every element of the result is computed by one thread from the same operands in the same order as on one thread alone,
+so that the bits do not depend on the number of threads. A scratch buffer that each turn writes anew is private: every
+thread has its own. What cannot be shared out is done by one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from graphc.codegen.cost import cost_of
+from graphc.codegen.kernel import (
+    Affine,
+    Buffer,
+    Contract,
+    For,
+    Kernel,
+    Load,
+    Routine,
+    Scalar,
+    Stmt,
+    Store,
+    Var,
+    closure,
+    scalars_of,
+)
+from graphc.codegen.target import Target
+from graphc.ir.dims import Dim
+
+ENOUGH = 8  # turns of a loop (vectors, for a vector loop) that every number of threads can share well
+LANES = 16  # of a vector loop, to guess its turns
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What is shared out: the turns of `loop`, or the tiles of all contractions."""
+
+    loop: For | None
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """Statements of a kernel; without a split for one thread alone. `private`: scratch that every thread has."""
+
+    kernel: Kernel
+    split: Split | None
+    private: tuple[Buffer, ...]
+    cost: Dim
+
+    def touched(self) -> tuple[list[Buffer], list[Buffer]]:
+        """(the buffers that are read, those that are written)."""
+        reads, writes = _reads(self.kernel.body), _writes(self.kernel.body)
+        return [b for b in self.kernel.buffers if b in reads], [b for b in self.kernel.buffers if b in writes]
+
+
+def phases(kernel: Kernel, target: Target) -> tuple[Phase, ...]:
+    """The kernel's phases in order; one for one thread if nothing in it can be shared out."""
+    found = [_split(stmt) for stmt in kernel.body]
+    if any(isinstance(s, For) and s.folds for s in kernel.body) or not any(found):
+        return (Phase(kernel, None, (), cost_of(kernel.body, target)),)
+    owner = _owners(kernel, found)
+    groups: list[tuple[list[Stmt], _Found | None]] = []
+    for number, stmt in enumerate(kernel.body):
+        if owner[number] not in (None, number):
+            continue  # prepares private memory: every thread does, right before it is used
+        chosen = found[number] if owner[number] == number else None
+        before = [kernel.body[n] for n, of in enumerate(owner) if of == number and n != number]
+        if chosen is None and groups and groups[-1][1] is None:
+            groups[-1][0].append(stmt)
+        else:
+            groups.append(([*before, stmt], chosen))
+    return tuple(_phase(kernel, stmts, chosen, target) for stmts, chosen in groups)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    split: Split
+    private: dict[Buffer, None]
+
+
+def _phase(kernel: Kernel, stmts: list[Stmt], chosen: _Found | None, target: Target) -> Phase:
+    part = replace(kernel, body=tuple(stmts))
+    cost = cost_of(stmts, target)
+    return Phase(part, chosen.split, tuple(chosen.private), cost) if chosen else Phase(part, None, (), cost)
+
+
+def _owners(kernel: Kernel, found: list[_Found | None]) -> list[int | None]:
+    """For every statement the number of the split one that it belongs to; None: it is for one thread.
+
+    Where private memory is touched by others than those that only prepare it, its statement is not split.
+    """
+    body = kernel.body
+    owner: list[int | None] = [None] * len(body)
+    written = _writes(body)
+    for number, chosen in enumerate(found):
+        if chosen is None or owner[number] is not None:
+            continue
+        others = [n for n in range(len(body)) if n != number and _touches((body[n],), chosen.private)]
+        prepares = all(
+            n < number
+            and owner[n] is None
+            and all(b in chosen.private for b in _writes((body[n],)))
+            and not any(b in written for b in _reads((body[n],)))
+            for n in others
+        )
+        if prepares:
+            owner[number] = number
+            for n in others:
+                owner[n] = number
+    return owner
+
+
+def _split(stmt: Stmt) -> _Found | None:
+    """The best split of one statement: an outer loop with turns enough, or contractions, or a loop with few turns."""
+    loops = [(loop, private) for loop in _chain(stmt) if (private := _private_of_loop(loop)) is not None]
+    for loop, private in loops:
+        if _turns(loop) >= ENOUGH:
+            return _Found(Split(loop), private)
+    inner = _private_of_contractions(stmt)
+    if inner is not None:
+        return _Found(Split(None), inner)
+    best = max(loops, key=lambda one: _turns(one[0]), default=None)
+    return None if best is None or _turns(best[0]) < 2 else _Found(Split(best[0]), best[1])
+
+
+def _chain(stmt: Stmt) -> Iterator[For]:
+    """The loops from the outermost inwards, as long as each holds nothing but the next."""
+    while isinstance(stmt, For) and not stmt.folds:
+        yield stmt
+        if len(stmt.body) != 1:
+            return
+        stmt = stmt.body[0]
+
+
+def _turns(loop: For) -> int:
+    extent = loop.var.extent
+    if not isinstance(extent, int):
+        return ENOUGH
+    return -(-extent // LANES) if loop.vector else extent
+
+
+def _private_of_loop(loop: For) -> dict[Buffer, None] | None:
+    """The scratch that each turn writes anew; None if turns depend on each other otherwise."""
+    private: dict[Buffer, None] = {}
+    shared: dict[Buffer, object] = {}
+    for stmt in _every((loop,)):
+        if isinstance(stmt, Contract) and stmt.workspace is not None:
+            private[stmt.workspace] = None
+        if isinstance(stmt, Routine):
+            return None
+        if not isinstance(stmt, Store):
+            continue
+        if stmt.at.coefficient(loop.var) != 0:
+            if shared.setdefault(stmt.buffer, _key(stmt.at)) != _key(stmt.at) and _loads((loop,), stmt.buffer):
+                return None
+        elif stmt.buffer.role == "scratch":
+            private[stmt.buffer] = None
+        else:
+            return None
+    if any(buffer in private for buffer in shared):
+        return None
+    return None if any(_is_read_elsewhere((loop,), buffer, at) for buffer, at in shared.items()) else private
+
+
+def _private_of_contractions(stmt: Stmt) -> dict[Buffer, None] | None:
+    """The scratch around contractions whose tiles are shared out; None if there is more than that around them."""
+    private: dict[Buffer, None] = {}
+    stored: dict[Buffer, None] = {}
+    contractions = [s for s in _every((stmt,)) if isinstance(s, Contract)]
+    inside = {id(store) for c in contractions for store in c.epilogue}
+    for one in _every((stmt,)):
+        if isinstance(one, Routine) or (isinstance(one, For) and one.folds):
+            return None
+        if isinstance(one, Contract):
+            if one.workspace is not None:
+                private[one.workspace] = None
+            if not all(_tells_apart(store, one.row) and _tells_apart(store, one.column) for store in one.epilogue):
+                return None
+            stored.update({store.buffer: None for store in one.epilogue})
+        elif isinstance(one, Store) and id(one) not in inside:
+            if one.buffer.role != "scratch":
+                return None
+            private[one.buffer] = None
+    if not contractions or any(b in private for b in stored):
+        return None
+    return None if any(b in _reads((stmt,)) for b in stored) else private
+
+
+def _tells_apart(store: Store, var: Var) -> bool:
+    return var.extent == 1 or store.at.coefficient(var) != 0
+
+
+def _is_read_elsewhere(stmts: Sequence[Stmt], buffer: Buffer, at: object) -> bool:
+    """Whether a buffer that is written at `at` is read at another place, which may be another thread's."""
+    if any(isinstance(s, Contract) and buffer in (s.a, s.b) for s in _every(stmts)):
+        return True
+    return any(_key(load.at) != at for load in _loads(stmts, buffer))
+
+
+def _loads(stmts: Sequence[Stmt], buffer: Buffer) -> list[Load]:
+    every = closure(tuple(scalars_of(tuple(stmts))))
+    return [s for s in every if isinstance(s, Load) and s.buffer is buffer]
+
+
+def _key(at: Affine) -> Any:
+    return at.constant, dict(at.terms)
+
+
+def _every(stmts: Sequence[Stmt]) -> Iterator[Stmt]:
+    for stmt in stmts:
+        yield stmt
+        if isinstance(stmt, For):
+            yield from _every(stmt.body)
+        elif isinstance(stmt, Contract):
+            yield from stmt.epilogue
+
+
+def _reads(stmts: Sequence[Stmt]) -> dict[Buffer, None]:
+    found = {s.buffer: None for s in closure(tuple(scalars_of(tuple(stmts)))) if isinstance(s, Load)}
+    for stmt in _every(stmts):
+        if isinstance(stmt, Contract):
+            found.update({stmt.a: None, stmt.b: None})
+            places = [term for at in (stmt.a_at, stmt.b_at) for term, _ in at.terms if isinstance(term, Scalar)]
+            found.update({s.buffer: None for s in closure(tuple(places)) if isinstance(s, Load)})
+        elif isinstance(stmt, Routine):
+            found.update(dict.fromkeys(stmt.buffers))
+    return found
+
+
+def _writes(stmts: Sequence[Stmt]) -> dict[Buffer, None]:
+    found: dict[Buffer, None] = {}
+    for stmt in _every(stmts):
+        if isinstance(stmt, Store):
+            found[stmt.buffer] = None
+        elif isinstance(stmt, Contract) and stmt.workspace is not None:
+            found[stmt.workspace] = None
+        elif isinstance(stmt, Routine):
+            found.update(dict.fromkeys(stmt.buffers))
+    return found
+
+
+def _touches(stmts: Sequence[Stmt], buffers: dict[Buffer, None]) -> bool:
+    return any(b in buffers for b in (*_reads(stmts), *_writes(stmts)))

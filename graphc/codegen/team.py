@@ -1,0 +1,280 @@
+"""The native side of threads: how a step forks, meets and parks. graphc/runtime/threads.py owns the memory.
+
+One pool a process; its workers wait in `graphc_worker`. A step forks once: the same function then runs on all threads
+(it is told which of how many it is) and they meet at barriers. A worker reports back from the code it waits in, which
+the pool keeps, so that a step's own code can be unloaded when the step is over. Whoever waits turns
+round for a bounded time, then sleeps in the kernel (futex), so that a parked thread uses no CPU. Nothing is called by
+name: the addresses of the system's functions lie in the pool, and where there are none the runtime makes no pool.
+
+    team  (one a model)   0 version   8 pool   16 threads   24 nanoseconds to turn round before sleeping
+    pool                  0 version   8 workers   16 syscall   24 number of futex   32 clock_gettime   40 relief
+                         64 lock: 1 while a step, or the end, has the workers
+                        128 job: function, table, dims, arena, threads, nanoseconds
+                        192 arrived at the barrier (i32)   256 barriers passed (i32), 260 sleeping there (i32)
+                        320 workers still at the job (i32), 324 whether its caller sleeps (i32)
+                        384 forks   392 thread 0 waited in this one (ns)   400 bad forks in a row   408 alone until (ns)
+    worker i >= 1   384 + 64 * i: jobs begun (i32), sleeping (i32), stop (i32), - , jobs done (i64)
+
+The lock is only tried: if the workers are busy with another model's step, a step runs on its caller's thread alone, to
+the same bits. It also does for a while if other processes need the CPUs: when thread 0 had to wait for so long, twice
+in a row, that it would have been faster alone.
+"""
+
+from __future__ import annotations
+
+from graphc.codegen.llvm import Function, Index, Module, Value, const
+
+VERSION = 1
+WORKER, STOP = "graphc_worker", "graphc_stop"  # what the runtime calls
+BODY = (("ptr", "table"), ("ptr", "dims"), ("ptr", "arena"), ("ptr", "pool"), ("i64", "index"), ("i64", "count"),
+        ("i64", "patience"))  # the parameters of a function that runs on all threads  # fmt: skip
+
+_SYSCALL, _FUTEX, _CLOCK, _RELIEF = 16, 24, 32, 40
+_LOCK, _JOB, _ARRIVED, _PASSED, _SLEEPING = 64, 128, 192, 256, 260
+_BUSY, _CALLER_SLEEPS, _FORKS, _WAITED, _BAD, _ALONE = 320, 324, 384, 392, 400, 408
+_BEARABLE = 20_000  # ns of waiting in a step that are no reason to run alone
+_LINE = 64
+_WORD, _ASLEEP, _STOP, _DONE = 0, 4, 8, 16  # of a worker's line
+_TURNS = 64  # looks at a word between looks at the clock
+_MONOTONIC = 1
+_WAIT, _WAKE, _ALL = 128, 129, 0x7FFFFFFF  # FUTEX_WAIT and FUTEX_WAKE, private to the process
+
+
+def emit_team(module: Module) -> tuple[str, str]:
+    """Adds what the runtime calls, once; returns the symbols of the worker's loop and of the end of the pool."""
+    if "team" not in module.kernels:
+        module.kernels["team"] = (_worker(module), _stop(module))
+    return WORKER, STOP
+
+
+def _worker(module: Module) -> str:
+    """`i64 graphc_worker(ptr pool, i64 index)`: runs jobs until it is told to stop."""
+    f = Function(module, WORKER, [("ptr", "pool"), ("ptr", "number")], "i64", internal=False)
+    line = _line(f, f["pool"], f.ptrtoint(f["number"], "i64"))
+    word, asleep = line, f.offset(line, "i8", _ASLEEP)
+    job = f.offset(f["pool"], "i8", _JOB)
+    patience = f.offset(job, "i64", 5)
+    begin, run, end = f.fresh("wait"), f.fresh("run"), f.fresh("end")
+    start, latch = f.block, f.fresh("latch")
+    f.jump(begin)
+    f.begin(begin)
+    seen, now = Value("%seen", "i32"), Value("%now", "i32")
+    f.emit(f"{seen.text} = phi i32 [ 0, %{start} ], [ {now.text}, %{latch} ]")
+    number = f.ptrtoint(f["number"], "i64")
+    arguments = ", ".join(map(str, (f["pool"], word, asleep, seen, f.load(patience, "i64"), number)))
+    f.emit(f"{now.text} = call i32 @{_await(module)}({arguments})")
+    told = f.assign("i32", f"load atomic i32, {f.offset(line, 'i8', _STOP)} acquire, align 4")
+    f.branch(f.icmp("ne", told, 0), end, run)
+    f.begin(run)
+    body = f.load(job, "ptr")
+    table, dims, arena = (f.load(f.offset(job, "i64", i), "ptr") for i in (1, 2, 3))
+    count = f.load(f.offset(job, "i64", 4), "i64")
+    done = f.offset(line, "i8", _DONE)
+    f.store(f.add(f.load(done, "i64"), 1), done)
+    arguments = ", ".join(map(str, (table, dims, arena, f["pool"], number, count, f.load(patience, "i64"))))
+    f.emit(f"call void {body.text}({arguments})")
+    busy = f.offset(f["pool"], "i8", _BUSY)
+    before = f.assign("i32", f"atomicrmw sub {busy}, i32 1 seq_cst, align 4")
+    with f.when(f.icmp("eq", before, 1)):
+        _wake(f, f["pool"], busy, f.offset(f["pool"], "i8", _CALLER_SLEEPS))
+    f.jump(latch)
+    f.begin(latch)
+    f.jump(begin)
+    f.begin(end)
+    f.ret(const("i64", 0))
+    return module.add(f)
+
+
+def _stop(module: Module) -> str:
+    """`i64 graphc_stop(ptr pool)`: takes the workers for good and sends them home; 0 if they are busy."""
+    f = Function(module, STOP, [("ptr", "pool")], "i64", internal=False)
+    with f.when(f.xor(_try_lock(f, f["pool"]), 1)):
+        f.ret(const("i64", 0))
+        f.begin(f.fresh("dead"))
+    with f.loop(1, f.add(f.load(f.offset(f["pool"], "i64", 1), "i64"), 1), may_be_empty=True) as each:
+        line = _line(f, f["pool"], each.index)
+        f.emit(f"store atomic i32 1, {f.offset(line, 'i8', _STOP)} seq_cst, align 4")
+        _advance(f, f["pool"], line, f.offset(line, "i8", _ASLEEP))
+    f.ret(const("i64", 1))
+    return module.add(f)
+
+
+def emit_fork(f: Function, module: Module, team: Value, body: str, given: tuple[Value, Value, Value]) -> Value:
+    """Runs `body` (see `BODY`) on the team's threads; i1: whether it did. `given` are table, dims and arena."""
+    return f.icmp("ne", f.call(_fork(module), "i64", team, Value(f"@{body}", "ptr"), *given), 0)
+
+
+def _fork(module: Module) -> str:
+    """`i64 (ptr team, ptr body, ptr table, ptr dims, ptr arena)`: 1, or 0 if the workers are not to be had."""
+    params = [("ptr", name) for name in ("team", "body", "table", "dims", "arena")]
+    f = Function(module, "team.fork", params, "i64")
+    no, have, same, go = (f.fresh("no"), f.fresh("have"), f.fresh("same"), f.fresh("go"))
+    f.branch(f.icmp("eq", f["team"], Value("null", "ptr")), no, have)
+    f.begin(have)
+    pool, count, patience = (f.load(f.offset(f["team"], "i64", i), t) for i, t in ((1, "ptr"), (2, "i64"), (3, "i64")))
+    fits = f.and_(f.icmp("eq", f.load(f["team"], "i64"), VERSION), f.icmp("ne", pool, Value("null", "ptr")))
+    f.branch(f.and_(fits, f.icmp("sgt", count, 1)), same, no)
+    f.begin(same)
+    clock = f.assign("ptr", "alloca [2 x i64], align 8")
+    begun, locked = _now(f, pool, clock), f.fresh("locked")
+    f.branch(f.icmp("slt", begun, f.load(f.offset(pool, "i8", _ALONE), "i64")), no, locked)
+    f.begin(locked)
+    f.branch(_try_lock(f, pool), go, no)
+    f.begin(no)
+    f.ret(const("i64", 0))
+    f.begin(go)
+    f.store(const("i64", 0), f.offset(pool, "i8", _WAITED))
+    job = f.offset(pool, "i8", _JOB)
+    for i, value in enumerate((f["body"], f["table"], f["dims"], f["arena"], count, patience)):
+        f.store(value, f.offset(job, "i64", i))
+    forks = f.offset(pool, "i8", _FORKS)
+    f.store(f.add(f.load(forks, "i64"), 1), forks)
+    busy = f.offset(pool, "i8", _BUSY)
+    f.emit(f"store atomic i32 {f.trunc(f.sub(count, 1), 'i32').text}, {busy} release, align 4")
+    with f.loop(1, count) as each:
+        line = _line(f, pool, each.index)
+        _advance(f, pool, line, f.offset(line, "i8", _ASLEEP))
+    given = ", ".join(map(str, (f["table"], f["dims"], f["arena"], pool, const("i64", 0), count, patience)))
+    f.emit(f"call void {f['body'].text}({given})")
+    _join(f, module, pool, busy, patience)
+    _judge(f, pool, begun, _now(f, pool, clock), count)
+    f.emit(f"store atomic i32 0, {f.offset(pool, 'i8', _LOCK)} release, align 4")
+    f.ret(const("i64", 1))
+    return module.add(f)
+
+
+def _judge(f: Function, pool: Value, begun: Value, now: Value, count: Value) -> None:
+    """After two forks in a row that took longer than one thread would have: none for `relief` times as long.
+
+    Thread 0 has the greatest share of the work, so that one thread takes at most `count` times what it worked.
+    """
+    waited, spent = f.load(f.offset(pool, "i8", _WAITED), "i64"), f.sub(now, begun)
+    slower = f.icmp("sgt", f.mul(waited, count), f.mul(spent, f.sub(count, 1)))
+    bad = f.zext(f.and_(slower, f.icmp("sgt", waited, _BEARABLE)), "i64")
+    times = f.offset(pool, "i8", _BAD)
+    in_a_row = f.mul(f.add(f.load(times, "i64"), 1), bad)
+    with f.when(f.icmp("sgt", in_a_row, 1)):
+        relief = f.load(f.offset(pool, "i8", _RELIEF), "i64")
+        f.store(f.add(now, f.mul(spent, relief)), f.offset(pool, "i8", _ALONE))
+    f.store(in_a_row, times)
+
+
+def _join(f: Function, module: Module, pool: Value, busy: Value, patience: Value) -> None:
+    """Waits until no worker is at the job any more."""
+    look, wait, joined = f.fresh("look"), f.fresh("wait"), f.fresh("joined")
+    f.jump(look)
+    f.begin(look)
+    left = f.assign("i32", f"load atomic i32, {busy} acquire, align 4")
+    f.branch(f.icmp("eq", left, 0), joined, wait)
+    f.begin(wait)
+    f.call(_await(module), "i32", pool, busy, f.offset(pool, "i8", _CALLER_SLEEPS), left, patience, const("i64", 0))
+    f.jump(look)
+    f.begin(joined)
+
+
+def emit_barrier(f: Function, module: Module) -> None:
+    """In a function that runs on all threads: waits until all have come here."""
+    f.call(_barrier(module), "void", f["pool"], f["index"], f["count"], f["patience"])
+
+
+def _barrier(module: Module) -> str:
+    """`void (ptr pool, i64 index, i64 count, i64 patience)`: the last to come frees all."""
+    f = Function(module, "team.barrier", [("ptr", "pool"), *(("i64", x) for x in ("index", "count", "patience"))])
+    with f.when(f.icmp("eq", f["count"], 1)):
+        f.ret()
+        f.begin(f.fresh("dead"))
+    passed, sleeping = f.offset(f["pool"], "i8", _PASSED), f.offset(f["pool"], "i8", _SLEEPING)
+    arrived = f.offset(f["pool"], "i8", _ARRIVED)
+    seen = f.assign("i32", f"load atomic i32, {passed} acquire, align 4")
+    before = f.assign("i32", f"atomicrmw add {arrived}, i32 1 acq_rel, align 4")
+    with f.when(f.icmp("eq", f.add(before, 1), f.trunc(f["count"], "i32"))):
+        f.emit(f"store atomic i32 0, {arrived} monotonic, align 4")
+        _advance(f, f["pool"], passed, sleeping)
+        f.ret()
+        f.begin(f.fresh("dead"))
+    f.call(_await(module), "i32", f["pool"], passed, sleeping, seen, f["patience"], f["index"])
+    f.ret()
+    return module.add(f)
+
+
+def _await(module: Module) -> str:
+    """`i32 (ptr pool, ptr word, ptr sleeping, i32 seen, i64 patience, i64 index)`: the word once it is not `seen`.
+
+    How long thread 0 waits is added up in the pool, but for the first moment: short waits do not read the clock.
+    """
+    params = [("ptr", "pool"), ("ptr", "word"), ("ptr", "sleeping"), ("i32", "seen"), ("i64", "patience")]
+    f = Function(module, "team.await", [*params, ("i64", "index")], "i32")
+    clock = f.assign("ptr", "alloca [2 x i64], align 8")
+    early, again, park, late = (f.fresh(x) for x in ("early", "again", "park", "late"))
+    _turn_round(f, early)
+    begun = _now(f, f["pool"], clock)
+    f.jump(again)
+    f.begin(again)
+    _turn_round(f, late)
+    f.branch(f.icmp("slt", f.sub(_now(f, f["pool"], clock), begun), f["patience"]), again, park)
+    f.begin(park)
+    f.assign("i32", f"atomicrmw add {f['sleeping']}, i32 1 seq_cst, align 4")
+    with f.when(f.icmp("eq", _look(f, "seq_cst"), f["seen"])):
+        _futex(f, f["pool"], f["word"], _WAIT, f["seen"])
+    f.assign("i32", f"atomicrmw sub {f['sleeping']}, i32 1 seq_cst, align 4")
+    f.branch(f.icmp("eq", _look(f, "acquire"), f["seen"]), park, late)
+    f.begin(late)
+    with f.when(f.icmp("eq", f["index"], 0)):
+        waited = f.offset(f["pool"], "i8", _WAITED)
+        f.store(f.add(f.load(waited, "i64"), f.sub(_now(f, f["pool"], clock), begun)), waited)
+    f.jump(early)
+    f.begin(early)
+    f.ret(_look(f, "acquire"))
+    return module.add(f)
+
+
+def _turn_round(f: Function, changed: str) -> None:
+    """Looks at the word for about a microsecond; on to the block `changed` when it is another."""
+    pause = "pause" if f.target.is_x86 else "yield"
+    with f.loop(0, _TURNS):
+        still = f.fresh("still")
+        f.branch(f.icmp("eq", _look(f, "acquire"), f["seen"]), still, changed)
+        f.begin(still)
+        f.emit(f'call void asm sideeffect "{pause}", "~{{memory}}"()')
+
+
+def _look(f: Function, order: str) -> Value:
+    return f.assign("i32", f"load atomic i32, {f['word']} {order}, align 4")
+
+
+def _now(f: Function, pool: Value, clock: Value) -> Value:
+    """Nanoseconds on a clock that only goes forward."""
+    function = f.load(f.offset(pool, "i8", _CLOCK), "ptr")
+    f.assign("i32", f"call i32 {function.text}(i32 {_MONOTONIC}, {clock})")
+    return f.add(f.mul(f.load(clock, "i64"), 1_000_000_000), f.load(f.offset(clock, "i64", 1), "i64"))
+
+
+def _advance(f: Function, pool: Value, word: Value, sleeping: Value) -> None:
+    """Adds one to a word and wakes who sleeps on it."""
+    f.assign("i32", f"atomicrmw add {word}, i32 1 seq_cst, align 4")
+    _wake(f, pool, word, sleeping)
+
+
+def _wake(f: Function, pool: Value, word: Value, sleeping: Value) -> None:
+    """Wakes who sleeps on a word that has changed. Sleepers count themselves before they look a last time."""
+    asleep = f.assign("i32", f"load atomic i32, {sleeping} seq_cst, align 4")
+    with f.when(f.icmp("ne", asleep, 0)):
+        _futex(f, pool, word, _WAKE, const("i32", _ALL))
+
+
+def _futex(f: Function, pool: Value, word: Value, operation: int, number: Value) -> None:
+    function = f.load(f.offset(pool, "i8", _SYSCALL), "ptr")
+    futex = f.load(f.offset(pool, "i8", _FUTEX), "i64")
+    rest = f"i32 {operation}, {number}, ptr null, ptr null, i32 0"
+    f.assign("i64", f"call i64 (i64, ...) {function.text}({futex}, {word}, {rest})")
+
+
+def _try_lock(f: Function, pool: Value) -> Value:
+    """i1: whether the lock was free and is now ours."""
+    lock = f.offset(pool, "i8", _LOCK)
+    both = f.assign("{ i32, i1 }", f"cmpxchg {lock}, i32 0, i32 1 acquire monotonic, align 4")
+    return f.assign("i1", f"extractvalue {both}, 1")
+
+
+def _line(f: Function, pool: Value, number: Index) -> Value:
+    return f.offset(pool, "i8", f.add(f.mul(number, _LINE), _FORKS))

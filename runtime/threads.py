@@ -1,0 +1,241 @@
+"""Threads for native code: one pool a process, whose workers are Python threads parked in native code.
+
+graphc/codegen/team.py has the native side and the layout of what is shared. A pool is made when a model first wants
+one; a child of `os.fork` makes its own; at exit it is sent home before any code is unloaded. The number of threads of a
+model is `threads=` if it is given, else as many as this process may use: the least of its CPU affinity, the quota of
+its control group, and GRAPHC_THREADS. It never changes what is computed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import platform
+import sys
+import threading
+import time
+import weakref
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from graphc.runtime.buffers import aligned_bytes
+from graphc.runtime.errors import OptionError
+from graphc.runtime.library import Library
+
+WORKER, STOP = "graphc_worker", "graphc_stop"
+VARIABLE = "GRAPHC_THREADS"
+MOST = 256  # threads of a model
+_VERSION = 1
+_PATIENCE, _CROWDED_PATIENCE = 80_000, 2_000  # ns to turn round before sleeping; if there are more threads than CPUs
+_RELIEF = 32  # after steps that other processes held up, run alone for so many times the time of one
+_FUTEX = {"x86_64": 202, "aarch64": 98}  # the number of the system call
+_LINE = 64
+_FORKS, _DONE = 384, 16  # bytes: forks of a pool, and jobs done in a worker's line
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class _Team(ctypes.Structure):
+    """What a native entry gets: as in graphc/codegen/team.py."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in ("version", "pool", "threads", "patience")]
+
+
+class Team:
+    """The threads of one model. `address` goes to the native entries, which run on one thread if there is no pool."""
+
+    def __init__(self, threads: int | None, library: Library | None) -> None:
+        """`threads` as given by the user; `library` has the workers' loop, None if no entry is worth threads."""
+        self.threads = check_threads(threads) if threads is not None else available()
+        self._library = library
+        patience = _PATIENCE if self.threads <= cpus() else _CROWDED_PATIENCE
+        self._native = _Team(_VERSION, 0, self.threads, patience)
+        self.address = ctypes.addressof(self._native)
+        self.is_ready = True
+        self.forget()
+        _teams.add(self)
+
+    def forget(self) -> None:
+        """There is no pool, or not any more; the next call asks for one."""
+        self._native.pool = 0
+        self.is_ready = self._library is None or self.threads == 1
+
+    def start(self) -> None:
+        """Have a pool with workers enough; where there can be none, one thread does the work."""
+        self.is_ready = True
+        if self._library is not None:
+            pool = _pool(self._library, self.threads - 1)
+            self._native.pool = pool.address if pool else 0
+            self._native.threads = min(self.threads, len(pool.workers) + 1) if pool else 1
+
+
+class Pool:
+    """Workers and the memory through which they are told what to do."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library  # the code in which workers wait must stay
+        self._memory = aligned_bytes(_FORKS + _LINE * (MOST + 1))
+        self.address = int(self._memory.ctypes.data)
+        self._fields = (ctypes.c_int64 * 6).from_address(self.address)
+        self._fields[:] = [
+            _VERSION,
+            0,
+            _symbol("syscall"),
+            _FUTEX[platform.machine()],
+            _symbol("clock_gettime"),
+            _RELIEF,
+        ]
+        self._run, self._stop = library.function(WORKER, 2), library.function(STOP, 1)
+        self.workers: list[threading.Thread] = []
+
+    def grow(self, workers: int) -> None:
+        """At least so many workers, or as many as the system grants. A job may be there before they wait for it."""
+        for number in range(len(self.workers) + 1, workers + 1):
+            worker = threading.Thread(
+                target=self._run, args=(self.address, number), name=f"graphc-{number}", daemon=True
+            )
+            try:
+                worker.start()
+            except RuntimeError:  # no more threads, or the interpreter is about to end
+                break
+            self.workers.append(worker)
+        self._fields[1] = len(self.workers)
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """Send the workers home, after the step they are busy with."""
+        end = time.monotonic() + seconds
+        while not self._stop(self.address):
+            if time.monotonic() > end:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))  # a step does not end: its memory must stay
+                return
+            time.sleep(0.001)
+        for worker in self.workers:
+            worker.join(seconds)
+
+    def insist(self) -> None:
+        """Use the workers however much they are held up."""
+        self._fields[5] = 0
+
+    @property
+    def forks(self) -> int:
+        """Steps that were shared out."""
+        return int(ctypes.c_int64.from_address(self.address + _FORKS).value)
+
+    def jobs(self, worker: int) -> int:
+        """How many of them worker `worker` (from 1 on) took part in."""
+        return int(ctypes.c_int64.from_address(self.address + _FORKS + _LINE * worker + _DONE).value)
+
+
+_lock = threading.Lock()
+_teams: weakref.WeakSet[Team] = weakref.WeakSet()
+_state: dict[str, Pool] = {}
+_left_behind: list[Pool] = []  # of the parent, in a forked child
+
+
+def _pool(library: Library, workers: int) -> Pool | None:
+    """The pool of this process with at least so many workers; None where there can be none."""
+    if not sys.platform.startswith("linux") or platform.machine() not in _FUTEX or sys.is_finalizing():
+        return None
+    with _lock:
+        if "pool" not in _state:
+            _state["pool"] = Pool(library)
+        _state["pool"].grow(workers)
+        return _state["pool"]
+
+
+def current() -> Pool | None:
+    """The pool of this process, if there is one."""
+    return _state.get("pool")
+
+
+def _symbol(name: str) -> int:
+    return ctypes.cast(getattr(ctypes.CDLL(None), name), ctypes.c_void_p).value or 0
+
+
+def _after_fork() -> None:
+    """In a forked child: its threads are gone; memory and lock of the old pool are left as they were."""
+    global _lock
+    _lock = threading.Lock()
+    if "pool" in _state:
+        _left_behind.append(_state.pop("pool"))
+    for team in _teams:
+        team.forget()
+
+
+def _at_exit() -> None:
+    pool = _state.pop("pool", None)
+    for team in _teams:
+        team.forget()
+        team.is_ready = True
+    if pool is not None:
+        pool.stop()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# --- how many
+
+
+def check_threads(threads: Any) -> int:
+    """`threads` as a number of threads; `OptionError` for anything else."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST:
+        raise OptionError(f"threads must be a whole number from 1 to {MOST}, not {threads!r}")
+    return threads
+
+
+def available() -> int:
+    """The threads of a model that does not say: CPUs this process may use, and not more than GRAPHC_THREADS."""
+    wanted = os.environ.get(VARIABLE, "").strip()
+    if not wanted:
+        return min(cpus(), MOST)
+    if not (wanted.isascii() and wanted.isdigit() and 1 <= int(wanted) <= MOST):
+        raise OptionError(f"{VARIABLE} must be a whole number from 1 to {MOST}, not {wanted[:40]!r}")
+    return min(int(wanted), cpus())
+
+
+@cache
+def cpus() -> int:
+    """CPUs this process may use: affinity and the quotas of its control groups."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        count = os.cpu_count() or 1
+    quota = cgroup_quota()
+    return max(1, count if quota is None else min(count, quota))
+
+
+def cgroup_quota(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """Whole CPUs (at least one) that the control groups of this process allow, version 1 or 2; None: no limit."""
+    limits = []
+    for folder in _groups(root, own):
+        both = _read(folder / "cpu.max").split()
+        if len(both) != 2:
+            both = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
+        if all(part.isdigit() for part in both) and int(both[1]) > 0:
+            limits.append(max(1, int(both[0]) // int(both[1])))
+    return min(limits, default=None)
+
+
+def _groups(root: Path, own: Path) -> list[Path]:
+    """The folders of the groups that bound this process, up to the root; in a container its own group is the root."""
+    found = {root: None, root / "cpu": None}
+    for line in _read(own).splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        base = root if not controllers else root / "cpu"
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+        for depth in range(1, len(parts) + 1):
+            found[base.joinpath(*parts[:depth])] = None
+    return list(found)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
