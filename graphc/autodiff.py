@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import graphc.ops  # noqa: F401  fills the registry with the rules
-from graphc.ir.dims import Dim, product
-from graphc.ir.node import Node, constant, make, postorder
+from graphc.ir.node import Node, constant, postorder
 from graphc.ir.types import TensorType, TypeMismatch
+from graphc.ops.accumulate import total
 from graphc.ops.build import zeros
 from graphc.ops.control import inline_groups
 from graphc.ops.scan_gradient import scan_vjp
@@ -31,41 +31,27 @@ def _backward(seeds: Mapping[Node, Node], of: Iterable[Node] | None) -> dict[Nod
     """The chain rule from several outputs at once, each with its cotangent."""
     order = postorder(seeds)
     active = _depending(order, of)
-    cotangents = {y: seed for y, seed in seeds.items() if y in active}
+    flows = {y: [seed] for y, seed in seeds.items() if y in active}
+    cotangents: dict[Node, Node] = {}
     results: dict[Node, dict[int, Node]] = {}  # scan -> the cotangents of its results
     for node in reversed(order):
+        if node in flows:
+            cotangents[node] = total(flows[node])
+        if not any(x in active for x in node.inputs):
+            continue
         if node in results:
-            flows = scan_vjp(node, results[node], _backward)
-        elif (dy := cotangents.get(node)) is None or not any(x in active for x in node.inputs):
+            found = scan_vjp(node, results[node], _backward)
+        elif (dy := cotangents.get(node)) is None:
             continue
         elif node.op == "item":
             results.setdefault(node.inputs[0], {})[node.attr("index")] = dy
             continue
         else:
-            flows = node.definition.vjp(node, dy)
-        for x, dx in zip(node.inputs, flows, strict=True):
+            found = node.definition.vjp(node, dy)
+        for x, dx in zip(node.inputs, found, strict=True):
             if dx is not None and x in active:
-                cotangents[x] = _sum(cotangents[x], dx) if x in cotangents else dx
-    return cotangents
-
-
-def _sum(a: Node, b: Node) -> Node:
-    """a + b; of two scatters into one table a single one, so that it stays as sparse as its indices."""
-    if a.op != "scatter_add" or b.op != "scatter_add" or a.attrs != b.attrs:
-        return a + b
-    (i, x), (j, y), axis, size = a.inputs, b.inputs, a.attr("axis"), a.attr("size")
-    if i.dtype != j.dtype:
-        return a + b
-    parts = [(_line(index, 0, index.shape), _line(updates, axis, index.shape)) for index, updates in ((i, x), (j, y))]
-    index = make("concat", *(index for index, _ in parts), axis=0)
-    updates = make("concat", *(updates for _, updates in parts), axis=axis)
-    return make("scatter_add", index, updates, axis=axis, size=size)
-
-
-def _line(x: Node, axis: int, index: tuple[Dim, ...]) -> Node:
-    """x with the axes of an index, which stand from `axis` on, as one."""
-    shape = (*x.shape[:axis], product(index), *x.shape[axis + len(index) :])
-    return x if shape == x.shape else make("reshape", x, shape=shape)
+                flows.setdefault(x, []).append(dx)
+    return {node: cotangents[node] for node in [*seeds, *reversed(order)] if node in cotangents}
 
 
 def _depending(order: list[Node], of: Iterable[Node] | None) -> dict[Node, None]:

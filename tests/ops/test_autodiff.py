@@ -127,3 +127,23 @@ def test_a_fused_group_is_differentiated_by_its_body() -> None:
 def test_constants_of_the_seed_have_the_type_of_y() -> None:
     x = leaf("input", "x", TensorType(F64))
     assert backward(x, constant(1.0, x.type))[x].type == x.type
+
+
+def test_parts_of_a_value_flow_back_side_by_side() -> None:
+    x = leaf("input", "x", TensorType(F64, (2, 6)))
+    parts = [make("slice", x, start=(0, 2 * i), stop=(2, 2 * i + 2), step=(1, 1)) for i in range(3)]
+    y = reduce("sum", parts[2] * parts[0] * make("exp", parts[1]), 0, 1)
+    (g,) = gradients(y, [x])
+    assert g.op == "concat"
+    rng = np.random.default_rng(0)
+    value, d = rng.normal(size=(2, 6)), rng.normal(size=(2, 6))
+    graph = Graph("g", (x,), {"y": y, "g": g})
+    high, low = (float(interpret(graph, {"x": value + e * d}, {})[0]["y"]) for e in (1e-6, -1e-6))
+    assert (interpret(graph, {"x": value}, {})[0]["g"] * d).sum() == pytest.approx((high - low) / 2e-6, rel=1e-7)
+
+
+def test_parts_that_leave_a_gap_are_added() -> None:
+    x = leaf("input", "x", TensorType(F64, (6,)))
+    a, b = (make("slice", x, start=(i,), stop=(i + 2,), step=(1,)) for i in (0, 3))
+    (g,) = gradients(reduce("sum", a * b, 0), [x])
+    assert g.op == "add"
