@@ -189,8 +189,8 @@ def _bindings(task: Task, plan: MemoryPlan) -> Iterator[tuple[str, str]]:
         if memory is None or memory.kind == "arena":
             slot = plan.slot_of[memory if memory is not None else buffer]
             yield buffer.name, f"arena slot {slot}"
-        elif memory.kind == "constant":
-            yield buffer.name, "constant"
+        elif memory.kind in ("constant", "panels"):
+            yield buffer.name, memory.kind
         else:
             yield buffer.name, f"{memory.kind} {memory.name}"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node
+from graphc.ops.movement import is_joined
 from graphc.ops.op import Pointwise, Reduction, Structured
 from graphc.passes.cost import weight
 
@@ -189,7 +190,8 @@ class _Builder:
         """Whether a member of the group reads elements of the other one at other places than it computes."""
         for node in group.members:
             for x in node.inputs:
-                moved = node.op in FRESH or (is_free(x) and not self._spreads_row(x, other))
+                fresh = node.op in FRESH and not is_joined(node, group.shape)
+                moved = fresh or (is_free(x) and not self._spreads_row(x, other))
                 if moved and any(s in other.members for s in self.sources(x)):
                     return True
         return False
@@ -223,6 +225,8 @@ class _Builder:
             return f"the group's loop would have more than {limit} instructions"
         if isinstance(node.definition, Reduction):
             return self._reduction_obstacle(node, group)
+        if group.kind == "loop" and is_joined(node, group.shape):
+            return self._operand_obstacle(node, group)
         if not is_elementwise(node):
             return f"{node.op} reads other elements than it writes"
         if node.shape != group.shape and not (group.folded and node.shape == group.kept_shape):

@@ -8,7 +8,7 @@ axis are merged.  The last axis runs by vector: over a folded one the vector is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from graphc.codegen.kernel import (
@@ -31,6 +31,7 @@ from graphc.codegen.kernel import (
 from graphc.codegen.scalars import Pull, linear, merges
 from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
+from graphc.ops.movement import is_joined
 from graphc.ops.op import Reduction
 
 EXPENSIVE = frozenset(
@@ -59,14 +60,18 @@ def space_of(outputs: list[Node], inputs: Mapping[Node, Buffer]) -> Space:
     for node in inner_nodes(outputs, inputs):
         if isinstance(node.definition, Reduction):
             return Space(node.inputs[0].shape, tuple(node.attr("axes")))
-    return Space(outputs[0].shape, ())
+    shape = next((n.shape for n in outputs if n.op != "concat"), None)
+    if shape is None:  # written part by part, if all parts are of one shape
+        parts = dict.fromkeys(x.shape for n in outputs for x in n.inputs)
+        shape = next(iter(parts)) if len(parts) == 1 else outputs[0].shape
+    return Space(shape, ())
 
 
 def build(outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> tuple[tuple[Stmt, ...], list[Buffer]]:
     """(statements, scratch buffers) that compute the output nodes from the input ones."""
     space = space_of(list(outputs), inputs)
     for node in outputs:
-        if node.shape not in (space.shape, space.kept_shape):
+        if node.shape not in (space.shape, space.kept_shape) and not is_joined(node, space.shape):
             raise KernelError(f"a result of {list(node.shape)} in a loop nest over {list(space.shape)}")
     draft = Nest(space, outputs, inputs, [(axis,) for axis in range(len(space.shape))])
     runs = draft.mergeable_runs()
@@ -135,8 +140,10 @@ class Nest:
     def _nest(self) -> tuple[Stmt, ...]:
         stages = self._stages()
         last = max(stages.values(), default=0)
-        full = [n for n in self.outputs if n.shape == self.space.shape]
-        kept = [n for n in self.outputs if n.shape != self.space.shape]
+        shape = self.space.shape
+        joined = [n for n in self.outputs if is_joined(n, shape) and n.shape != self.space.kept_shape]
+        full = [n for n in self.outputs if n.shape == shape] + [x for n in joined for x in n.inputs]
+        kept = [n for n in self.outputs if n.shape != shape and n not in joined]
         spilled: dict[Node, Buffer] = {}
         body: list[Stmt] = []
         for stage in range(last + 1):
@@ -150,7 +157,8 @@ class Nest:
                     self.pull.give(node, self.full, Load(node.dtype, buffer, at))
                 if spilled:  # later sweeps build on the copies, not on what this one computed from scratch
                     self.pull.forget({n: None for n in self.inner if n.shape == self.space.shape and n not in spilled})
-        stores = [Store(self.outputs[n], self.place(self.outputs[n]), self._value(n, self.full)) for n in full]
+        stores = [self._store(n) for n in self.outputs if n.shape == shape]
+        stores += [part for n in joined for part in self._store_parts(n)]
         if self.space.folded and full:
             body.append(self._sweep([], stores))
         else:
@@ -164,6 +172,18 @@ class Nest:
     def place(self, output: Buffer) -> Affine:
         """Where a result of the full shape is stored."""
         return linear(output, self.full)
+
+    def _store(self, node: Node) -> Store:
+        return Store(self.outputs[node], self.place(self.outputs[node]), self._value(node, self.full))
+
+    def _store_parts(self, node: Node) -> Iterator[Store]:
+        """The stores of a concatenation: every part at its place."""
+        buffer, axis = self.outputs[node], node.attr("axis")
+        start: Dim = 0
+        for part in node.inputs:
+            at = tuple(index + start if i == axis else index for i, index in enumerate(self.full))
+            yield Store(buffer, linear(buffer, at), self._value(part, self.full))
+            start = start + part.shape[axis]
 
     def _stages(self) -> dict[Node, int]:
         """node -> the number of sweeps that must be over before it can be computed."""

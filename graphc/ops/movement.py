@@ -201,3 +201,8 @@ class Reverse(Pointwise):
         yield Sample((TensorType(F64, (size,)),), {"axes": (0,)})
         yield Sample((TensorType(F64, (3, size)),), {"axes": (0, 1)})
         yield Sample((TensorType(I32, (size, 2)),), {"axes": (0,)})
+
+
+def is_joined(node: Node, shape: tuple[Dim, ...]) -> bool:
+    """A concatenation of values of one shape: a loop over that shape writes each at its place."""
+    return node.op == "concat" and node.shape != shape and all(x.shape == shape for x in node.inputs)
