@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from graphc.frontend import syntax as s
-from graphc.frontend.arithmetic import as_type
+from graphc.frontend.arithmetic import Operand, as_type
 from graphc.frontend.binding import bind, may_name
 from graphc.frontend.block import run_body
 from graphc.frontend.dimension import Declared, check_dim, declared, dim_of
@@ -92,7 +92,7 @@ def carry(shared: Shared, frame: Frame, one: s.Carry) -> None:
     recurrence, name = frame.scan, one.name.name
     assert recurrence is not None
     wanted = declared(shared, recurrence.outer, one.type)
-    given = operand(shared, recurrence.outer, one.value)
+    given = _initial(shared, frame, recurrence, one)
     is_new = _is_new(shared, frame, recurrence, one)
     value: Value = POISON
     if wanted is not None:
@@ -106,6 +106,19 @@ def carry(shared: Shared, frame: Frame, one: s.Carry) -> None:
     shared.spans.setdefault(node, one.name.span)
     recurrence.carries[name] = Carried(one, node, value.node, wanted.flexible, wanted.axes)
     frame.names[name] = Binding(Tensor(node, wanted.flexible), one.name.span, one.type.span, wanted.axes)
+
+
+def _initial(shared: Shared, frame: Frame, recurrence: Recurrence, one: s.Carry) -> Operand:
+    """The value before the first step, of names that are bound outside; says so of those that only the body has."""
+    stack: list[s.Expression] = [one.value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, s.Name) and node.name in frame.names and node.name not in recurrence.outer.names:
+            help = "a carry begins with a value computed before the first step"
+            title = f"`{node.name}` has no value before the scan"
+            return Operand(shared.error("GC0101", title, node.span, help=help), node.span)
+        stack.extend(node.children())
+    return operand(shared, recurrence.outer, one.value)
 
 
 def _is_new(shared: Shared, frame: Frame, recurrence: Recurrence, one: s.Carry | s.Emit) -> bool:

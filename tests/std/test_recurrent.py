@@ -144,6 +144,28 @@ def test_a_sequence_and_its_gradient(cell: str) -> None:
                 np.testing.assert_allclose(grads[name][at], (losses[0] - losses[1]) / 2e-5, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("note", ["", "@recompute "])
+@pytest.mark.parametrize("order", ["", "reverse "])
+def test_dropout_in_a_scan_is_the_same_in_the_backward_pass(note: str, order: str) -> None:
+    """Masks of every step, and of the state: the derivative of the loss that was drawn."""
+    text = SEQUENCE.replace("    scan t in T", f"    {note}scan t in {order}T")
+    parts = {"carry": "", "new": "h1", "more": "", "rest": "h = dropout(h, rate=0.3)"}
+    text = text.format(cell="gru_cell", **parts).replace("cell(x[:, t], h", "cell(dropout(x[:, t], rate=0.4), h")
+    model, rng = graphc.compile_source(text), np.random.default_rng(8)
+    params = randomised(model)
+    for steps in (1, 7, 50):
+        batch = {"x": rng.normal(size=(B, steps, E)), "length": np.array([1, steps, (steps + 1) // 2], np.int32)}
+        batch |= {"p": rng.normal(size=(B, H)), "q": rng.normal(size=(B, steps, H))}
+        _, grads = model.gradients(batch)
+        for name in params:
+            weight, way, losses = params[name].copy(), rng.normal(size=params[name].shape), []
+            for sign in (1.0, -1.0):
+                model.params[name][...] = weight + sign * 1e-5 * way
+                losses.append(model.gradients(batch)[0]["loss"])
+            model.params[name][...] = weight
+            np.testing.assert_allclose(np.sum(grads[name] * way), (losses[0] - losses[1]) / 2e-5, rtol=1e-5, atol=1e-7)
+
+
 def test_the_forget_gate_begins_open() -> None:
     """With all parameters 0 the forget gate is sigmoid(1), so that half a memory is not lost at every step."""
     parts = {"more_in": ", c: f64[B, H]", "more_out": ", z: f64[B, H]", "results": "y, z", "more": ", c"}
