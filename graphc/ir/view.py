@@ -81,13 +81,22 @@ def _attributes(node: Node, brief: bool) -> dict[str, str]:
         ops = {x.op for value in node.attrs_dict.values() if isinstance(value, Graph) for x in value.nodes()}
         is_reduction = any(op.startswith("reduce_") for op in ops)
         found["family"] = "fused contraction" if "contract" in ops else "fused reduction" if is_reduction else "fused"
-        if isinstance(node.type, TupleType):
-            found["type"] = " ".join(map(str, dict.fromkeys(node.type.items)))
+    if isinstance(node.type, TupleType):
+        found["type"] = " ".join(map(str, dict.fromkeys(node.type.items)))
+    if node.op == "scan":
+        return found | {"detail": _recurrence(node)}
     parts = [text for name, value in node.attrs if (text := _attribute(node, name, value))]
     numbers = [_number(x) for x in node.inputs] if brief else []
     if any(number is not None for number in numbers):
         parts.append(f"({', '.join(number or '·' for number in numbers)})")
     return found | {"detail": " ".join(parts)}
+
+
+def _recurrence(node: Node) -> str:
+    """A scan in words: over what it runs, how much it carries, and what one step does."""
+    order, kept = " in reverse" if node.attr("reverse") else "", ", recomputed" if node.attr("recompute") else ""
+    step = _attribute(node, "body", node.attr("body"))
+    return f"over {node.attr('length')}{order}{kept}, {node.attr('carries')} carried: {step}"
 
 
 def _attribute(node: Node, name: str, value: Any) -> str:

@@ -14,8 +14,9 @@ from graphc.ir.graph import Graph
 from graphc.ir.layout import layout
 from graphc.ir.node import constant, leaf, make
 from graphc.ir.picture import MOST_NODES, compose, draw, svg
-from graphc.ir.types import F32, TensorType
+from graphc.ir.types import F32, I32, TensorType
 from graphc.ir.view import quoted, to_dot, view
+from graphc.ops.scan import build_scan
 from graphc.runtime.errors import LimitError, OptionError
 
 B = symbol("B")
@@ -165,3 +166,13 @@ def test_groups_say_what_they_hold_and_items_are_passed_through_in_pictures() ->
     assert "reduce_max" in groups[0]["detail"]
     assert "item" not in {attributes["op"] for _, attributes in drawn.nodes(data=True)}
     assert nx.is_weakly_connected(drawn)
+
+
+def test_a_scan_says_over_what_it_runs() -> None:
+    row = TensorType(F32, (B,))
+    t, h, x = leaf("index", "t", TensorType(I32)), leaf("carry", "h", row), leaf("input", "x", row)
+    (last,), (rows,) = build_scan(symbol("T"), True, t, [(h, constant(0.0, row), make("tanh", h * x))], [h])
+    shown = view(Graph("g", (x,), {"last": last, "rows": rows}), brief=True)
+    (box,) = [attributes for _, attributes in shown.nodes(data=True) if attributes["op"] == "scan"]
+    assert box["detail"] == "over T in reverse, 1 carried: mul tanh"
+    assert box["type"] == "f32[B] f32[T, B]"
