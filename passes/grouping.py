@@ -143,6 +143,10 @@ class _Builder:
             group = Group("other", (), place)
         self.groups[group] = None
         self._put(node, group, groups)
+        if is_elementwise(node):  # what it reads may run here as well, behind the scalars that kept it from joining
+            for other in list(groups):
+                if self._may_merge(other, group):
+                    self._merge(other, group)
 
     def _place_after(self, place: float) -> float:
         """A place behind `place` and before the next one."""

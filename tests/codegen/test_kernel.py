@@ -16,6 +16,7 @@ from graphc.codegen.kernel import (
     Kernel,
     KernelError,
     Load,
+    Routine,
     Stmt,
     Store,
     Temp,
@@ -59,10 +60,25 @@ def test_shared_scalars_are_printed_once() -> None:
     assert len(str(kernel(For(I, (Store(Y, affine(I), value),))))) < 4000
 
 
+def test_a_routine_is_printed_and_known_by_all_that_it_is() -> None:
+    rows = Routine("sort", (X, Y), (affine(I) * 4, Affine()), (N, 1), (True,))
+    assert str(kernel(For(I, (rows,)))).splitlines()[2] == "    sort x[i*4..], y[0..] of N, 1, True"
+    others = [
+        Routine("sort", (X, Y), (affine(I) * 4, Affine()), (N, 1), (False,)),
+        Routine("sort", (X, Y), (affine(I) * 4, Affine()), (N, 2), (True,)),
+        Routine("sort", (Y, X), (affine(I) * 4, Affine()), (N, 1), (True,)),
+        Routine("sort", (X, Y), (affine(I) * 8, Affine()), (N, 1), (True,)),
+        Routine("rows", (X, Y), (affine(I) * 4, Affine()), (N, 1), (True,)),
+    ]
+    assert len({key_of(kernel(For(I, (one,)))) for one in (rows, *others)}) == 6
+
+
 TEMP = Temp(F32, "t")
 WRONG: dict[str, tuple[Stmt, ...]] = {
     "out of scope": (Store(Y, affine(I), Const(F32, 0.0)),),
     "not declared": (For(I, (Store(Buffer("z", F32, (N,)), affine(I), Const(F32, 0.0)),)),),
+    "of sort are not declared": (Routine("sort", (Buffer("z", F32, (N,)),), (Affine(),), (N,)),),
+    "sort inside a vector loop": (For(I, (Routine("sort", (X,), (Affine(),), (N,)),), vector=True),),
     "stored into y": (For(I, (Store(Y, affine(I), Const(F64, 0.0)),)),),
     "before it is computed": (Store(Y, Affine(), TEMP),),
     "inside a vector loop": (For(I, (For(Var("j", 4), (), vector=True),), vector=True),),
