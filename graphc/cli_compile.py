@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from graphc.cli_report import MISTAKE, counted, report_diagnostics, say
+from graphc.runtime.durable import write_durably
 from graphc.runtime.errors import OptionError
 
 Commands = Any  # argparse gives its subparsers no public type
 
 STAGES = ("ast", "graph", "backward", "optimised", "passes", "kernels", "llvm", "asm", "memory", "fusion")
 DRAWN = ("graph", "backward", "optimised")
-EMITTED = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm", "object")
+EMITTED = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm")
+FOR_C = ("shared", "header", "object", "flat")
 
 
 def add_commands(commands: Commands) -> None:
@@ -91,33 +93,72 @@ def _add_compile(commands: Commands) -> None:
     command = commands.add_parser(
         "compile",
         help="compile a model file to an artifact",
-        description="Compiles a model file to an artifact (.gca): native code that runs without the compiler.",
-        epilog="example:\n  graphc compile digits.gc -o digits.gca\n  graphc compile digits.gc --emit llvm | less",
+        description=(
+            "Compiles a model file to an artifact (.gca): native code that runs without the compiler.\n"
+            "With --emit to a library for C: header digits.h, shared libdigits.so, object digits.o for\n"
+            "static linking, flat digits.flat with the first values of seed 0; docs/embedding.md says how to use them."
+        ),
+        epilog=(
+            "example:\n  graphc compile digits.gc -o digits.gca\n"
+            "  graphc compile digits.gc --target x86-64-v3,x86-64-v4\n"
+            "  graphc compile digits.gc --emit shared,header -o build/\n  graphc compile digits.gc --emit llvm | less"
+        ),
     )
     command.add_argument("file", metavar="FILE.gc")
-    command.add_argument("-o", "--output", metavar="FILE", help="default: the file's name with .gca, in this folder")
-    command.add_argument("--emit", choices=EMITTED, help="print this stage instead (object: write a .o file)")
+    command.add_argument(
+        "-o", "--output", metavar="FILE", help="default: the file's name with .gca, here; a folder for C"
+    )
+    command.add_argument(
+        "--emit",
+        metavar="STAGE",
+        type=emitted,
+        default=(),
+        help=f"print a stage instead: {', '.join(EMITTED)}; or write files for C: some of {','.join(FOR_C)}",
+    )
     add_compile_options(command)
     command.set_defaults(command=run_compile)
+
+
+def emitted(text: str) -> tuple[str, ...]:
+    """One stage, or several products for C."""
+    words = tuple(text.split(","))
+    if not (len(words) == 1 and words[0] in EMITTED) and not all(word in FOR_C for word in words):
+        stages, products = ", ".join(EMITTED), ",".join(FOR_C)
+        raise argparse.ArgumentTypeError(f"`{text}` is none of {stages}, and not some of {products}")
+    return words
 
 
 def run_compile(arguments: argparse.Namespace) -> int:
     from graphc import driver
 
     options = compile_options(arguments)
-    if arguments.emit and arguments.emit != "object":
-        write_text(driver.stage_text(arguments.file, arguments.emit, **options), arguments.output)
+    if arguments.emit and arguments.emit[0] in EMITTED:
+        write_text(driver.stage_text(arguments.file, arguments.emit[0], **options), arguments.output)
         return 0
-    suffix = ".o" if arguments.emit else ".gca"
-    output = Path(arguments.output or Path(arguments.file).stem + suffix)
-    if not output.parent.is_dir():
-        raise OptionError(f"cannot write {output}: there is no folder {output.parent}")
     if arguments.emit:
-        output.write_bytes(driver.compile_object(arguments.file, **options))
-    else:
-        driver.compile_artifact(arguments.file, **options).save(output)
+        return _write_for_c(driver.compile_for_c(arguments.file, arguments.emit, **options), arguments.output)
+    output = Path(arguments.output or Path(arguments.file).stem + ".gca")
+    _need_folder(output, output.parent)
+    driver.compile_artifact(arguments.file, **options).save(output)
     say(f"wrote {output} ({size_text(output.stat().st_size)})")
     return 0
+
+
+def _write_for_c(files: dict[str, bytes], output: str | None) -> int:
+    """Into the folder `output`; a single one also into the file `output`."""
+    folder = Path(output or ".")
+    if len(files) == 1 and output and not folder.is_dir():
+        files, folder = {folder.name: next(iter(files.values()))}, folder.parent
+    _need_folder(folder, folder)
+    for name, data in files.items():
+        write_durably(folder / name, data)
+        say(f"wrote {folder / name} ({size_text(len(data))})")
+    return 0
+
+
+def _need_folder(output: Path, folder: Path) -> None:
+    if not folder.is_dir():
+        raise OptionError(f"cannot write {output}: there is no folder {folder}")
 
 
 def size_text(size: int) -> str:

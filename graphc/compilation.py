@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from graphc.c_api.header import header
+from graphc.c_api.layout import Layout
+from graphc.c_api.library import library_text
 from graphc.codegen.entry import EntryCode, emit_entry, plan_entry
 from graphc.codegen.epoch import emit_epoch
 from graphc.codegen.index_bounds import IndexBound, index_bounds
@@ -17,6 +20,7 @@ from graphc.passes import levels
 from graphc.passes.pipeline import PassTrace, Pipeline
 from graphc.program import Program
 from graphc.runtime.artifact import Build
+from graphc.runtime.signature import Signature
 from graphc.signature import signature_of
 
 EPOCH = "graphc_epoch"
@@ -63,12 +67,17 @@ class Compilation:
     def _bounds(self, entry: str) -> tuple[IndexBound, ...]:
         return tuple(index_bounds(self.program.entries[entry]))
 
-    @cached_property
-    def llvm(self) -> str:
-        """The module as LLVM IR text."""
+    def _module(self) -> Module:
+        """A module with the entries."""
         module = Module(self.options.target)
         for code in self.entries.values():
             emit_entry(code, module, self.program.symbols)
+        return module
+
+    @cached_property
+    def llvm(self) -> str:
+        """The module as LLVM IR text."""
+        module = self._module()
         if "step" in self.entries:
             emit_epoch(module, EPOCH)
         return module.text()
@@ -87,8 +96,29 @@ class Compilation:
         return link(self.object_code)
 
     @cached_property
+    def signature(self) -> Signature:
+        """What the runtime has to know of the code."""
+        epoch = EPOCH if "step" in self.entries else None
+        return signature_of(self.program, self.entries, self.options.target, self.source_hash, epoch)
+
+    @cached_property
     def build(self) -> Build:
         """What the runtime needs of this compilation."""
-        epoch = EPOCH if "step" in self.entries else None
-        signature = signature_of(self.program, self.entries, self.options.target, self.source_hash, epoch)
-        return Build(signature, self.image)
+        return Build(self.signature, self.image)
+
+    # ---- for C
+
+    @cached_property
+    def c_header(self) -> str:
+        """The header of the library for C."""
+        return header(Layout(self.signature))
+
+    @cached_property
+    def c_object(self) -> bytes:
+        """The library for C as a relocatable object file."""
+        text = library_text(self._module(), Layout(self.signature))
+        return compile_object(text, self.options.target)
+
+    def c_library(self, name: str) -> bytes:
+        """The library for C as a shared object that is called `name`."""
+        return link(self.c_object, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from graphc.passes.levels import LEVELS, LOWERABLE, PASSES
 from graphc.runtime.artifact import Artifact
 from graphc.runtime.errors import CompileError, InputTypeError, OptionError
 from graphc.runtime.model import Model
+from graphc.runtime.store import first_values
 from graphc.runtime.threads import check_threads
 from graphc.source import Source
 
@@ -57,9 +58,27 @@ def compile_artifact(path: PathLike, **options: object) -> Artifact:
     return _artifact(_compilations(read_source(path), **options))  # type: ignore[arg-type]
 
 
-def compile_object(path: PathLike, **options: object) -> bytes:
-    """The relocatable object file of a model file, as LLVM makes it: for a linker of the user's."""
-    return _one(_compilations(read_source(path), **options)).object_code  # type: ignore[arg-type]
+def compile_for_c(path: PathLike, products: Sequence[str], **options: object) -> dict[str, bytes]:
+    """The files of a model for C by their names; for `net.gc` and the products
+
+    header    net.h: its functions, with their meaning
+    shared    libnet.so: a shared object
+    object    net.o: the same for static linking
+    flat      net.flat: its variables as of seed 0, for the function `..._load`
+    """
+    compilation = _one(_compilations(read_source(path), **options))  # type: ignore[arg-type]
+    stem = Path(path).stem
+    makers: dict[str, tuple[str, Callable[[], bytes]]] = {
+        "header": (f"{stem}.h", lambda: compilation.c_header.encode()),
+        "shared": (f"lib{stem}.so", lambda: compilation.c_library(f"lib{stem}.so")),
+        "object": (f"{stem}.o", lambda: compilation.c_object),
+        "flat": (f"{stem}.flat", lambda: first_values(compilation.signature)),
+    }
+    unknown = [name for name in products if name not in makers]
+    if unknown:
+        raise OptionError(f"there is no product `{unknown[0]}`; the products for C are {', '.join(makers)}")
+    chosen = [makers[name] for name in dict.fromkeys(products)]
+    return {file: make() for file, make in chosen}
 
 
 def check(path: PathLike, limits: Limits = DEFAULT_LIMITS) -> list[Diagnostic]:

@@ -49,14 +49,20 @@ def physical_memory() -> int:
         return 1 << 34
 
 
+def slab_places(leaves: Sequence[Leaf]) -> tuple[list[int], list[int]]:
+    """The bytes of each variable, and where each begins in a block of all; the last place is the end of the block."""
+    sizes = [NUMPY[leaf.dtype].itemsize * math.prod(leaf.sizes) for leaf in leaves]
+    starts = [0]
+    for size in sizes:
+        starts.append(starts[-1] + -(-max(size, 1) // ALIGNMENT) * ALIGNMENT)
+    return sizes, starts
+
+
 class Slab:
     """All variables of a model in one block, each on a 64-byte boundary: a range test tells whether memory is ours."""
 
     def __init__(self, leaves: Sequence[Leaf]) -> None:
-        sizes = [NUMPY[leaf.dtype].itemsize * math.prod(leaf.sizes) for leaf in leaves]
-        starts = [0]
-        for size in sizes:
-            starts.append(starts[-1] + -(-max(size, 1) // ALIGNMENT) * ALIGNMENT)
+        sizes, starts = slab_places(leaves)
         if starts[-1] > physical_memory():
             raise LimitError(f"the variables need {starts[-1]:,} bytes, this machine has {physical_memory():,}")
         self.memory = aligned_bytes(starts[-1])

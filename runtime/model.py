@@ -324,6 +324,16 @@ class Model:
         with self._lock:
             self._store.load_weights(path)
 
+    def save_flat(self, path: str | os.PathLike[str]) -> None:
+        """All variables (slots, hyper-parameters and step too) as one block, for the model's library in C."""
+        with self._lock:
+            self._store.save_flat(path)
+
+    def load_flat(self, path: str | os.PathLike[str]) -> None:
+        """All variables from `save_flat` or from C; `WeightsError` changes nothing if they are another model's."""
+        with self._lock:
+            self._store.load_flat(path)
+
     def save_checkpoint(self, folder: str | os.PathLike[str]) -> Path:
         """All that decides how training goes on, into a folder that keeps the last two."""
         with self._lock:

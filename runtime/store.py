@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphc.runtime import rng
+from graphc.runtime import flat, rng
+from graphc.runtime.artifact import read_regular_file
 from graphc.runtime.buffers import Slab
+from graphc.runtime.durable import write_durably
 from graphc.runtime.errors import ArtifactError, WeightsError
 from graphc.runtime.initialisers import initial
 from graphc.runtime.schema import decode, encode
 from graphc.runtime.signature import Leaf, Signature
 from graphc.runtime.variables import Hypers, Variables
-from graphc.runtime.weights import assign_all, differences, digest, load_tensors, refuse, save_tensors
+from graphc.runtime.weights import MAX_FILE, assign_all, differences, digest, load_tensors, refuse, save_tensors
 
 VARIABLE_ROLES = ("param", "state", "slot", "hyper", "step", "seed")
 
@@ -54,18 +56,30 @@ class _Note:
     cursor: Cursor | None
 
 
+def first_values(signature: Signature, seed: int = 0) -> bytes:
+    """What `save_flat` would write of a model right after `init(seed)`; no native code is needed for it."""
+    store = Store(signature)
+    store.set_hypers()
+    store.initialise(seed)
+    return b"".join(flat.pack(store._leaves, store.slab.memory))
+
+
+def variables(signature: Signature) -> list[Leaf]:
+    """The leaves that keep a value between calls, always with a step counter, in the order of their memory."""
+    leaves = [leaf for leaf in signature.leaves if leaf.role in VARIABLE_ROLES]
+    has_counter = any(leaf.role == "step" for leaf in leaves)
+    return leaves if has_counter else [*leaves, Leaf("#step", "step", "i64")]  # no entry reads it
+
+
 class Store:
     """All that a model remembers between calls. `counter` is the number of the next step, as native code reads it."""
 
     def __init__(self, signature: Signature) -> None:
         self.signature = signature
-        leaves = [leaf for leaf in signature.leaves if leaf.role in VARIABLE_ROLES]
-        self._leaves = leaves
-        counters = [leaf for leaf in leaves if leaf.role == "step"]
-        extra = [] if counters else [Leaf("#step", "step", "i64")]  # no entry reads it, but steps are counted
-        self.slab = Slab([*leaves, *extra])
+        self._leaves = variables(signature)
+        self.slab = Slab(self._leaves)
         arrays = self.slab.arrays
-        self.counter: NDArray[Any] = arrays[(counters or extra)[0].name]
+        self.counter: NDArray[Any] = arrays[next(leaf.name for leaf in self._leaves if leaf.role == "step")]
         self.params = Variables("param", signature.with_role("param"), arrays)
         self.states = Variables("state", signature.with_role("state"), arrays)
         self.slots = Variables("slot", signature.with_role("slot"), arrays)
@@ -95,6 +109,18 @@ class Store:
         for leaf in self.signature.with_role("hyper"):
             if leaf.init is not None:
                 self.slab.arrays[leaf.name][...] = leaf.init.args.get("value", 0.0)
+
+    def save_flat(self, path: str | os.PathLike[str]) -> None:
+        """Every variable as it lies in memory, as `graphc.runtime.flat` says."""
+        write_durably(path, *flat.pack(self._leaves, self.slab.memory))
+
+    def load_flat(self, path: str | os.PathLike[str]) -> None:
+        """All variables of `save_flat`; `WeightsError`, and nothing changed, if they are those of another model."""
+        data = read_regular_file(path, MAX_FILE, WeightsError)
+        self.slab.memory[...] = flat.unpack(self._leaves, self.slab.memory.size, data, str(path))
+        seeds = [int(self.slab.arrays[leaf.name]) for leaf in self._leaves if leaf.role == "seed"]
+        self.seed = seeds[0] % (1 << 64) if seeds else 0
+        self.cursor, self.best = None, None
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """Views of what inference needs: parameters and states, by path."""

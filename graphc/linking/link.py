@@ -18,7 +18,7 @@ from graphc.linking.shared_object import SHT_STRTAB, Chunk, SharedObject, String
 from graphc.runtime import elf
 from graphc.runtime.errors import InternalError
 
-LIBC = ("memcpy", "memmove", "memset", "syscall")
+LIBC = ("aligned_alloc", "free", "memcmp", "memcpy", "memmove", "memset", "syscall")
 LIBM = (
     "ceil", "ceilf", "cos", "cosf", "exp", "expf", "floor", "floorf", "fma", "fmaf", "fmod", "fmodf", "ldexp",
     "ldexpf", "log", "logf", "pow", "powf", "rint", "rintf", "roundeven", "roundevenf", "sin", "sinf", "trunc",

@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "graphc.codegen": ("graphc.program", "graphc.ops", "graphc.ir", "graphc.runtime.errors"),
     "graphc.linking": ("graphc.runtime.elf", "graphc.runtime.errors"),
+    "graphc.c_api": ("graphc.codegen", "graphc.runtime"),
     "graphc.pictures": ("graphc.runtime.errors",),
     "graphc.panels": ("graphc.pictures", "graphc.runtime.errors"),
     "graphc.tiles": ("graphc.panels", "graphc.pictures"),
@@ -43,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "graphc.compilation": (
         "graphc.signature",
         "graphc.linking",
+        "graphc.c_api",
         "graphc.codegen",
         "graphc.passes",
         "graphc.program",
