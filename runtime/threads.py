@@ -11,16 +11,16 @@ from __future__ import annotations
 import atexit
 import ctypes
 import os
-import platform
 import sys
 import threading
 import time
 import weakref
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from graphc.runtime.buffers import aligned_bytes
+from graphc.runtime.cpu import machine
 from graphc.runtime.errors import OptionError
 from graphc.runtime.library import Library
 
@@ -47,10 +47,9 @@ class Team:
 
     def __init__(self, threads: int | None, library: Library | None) -> None:
         """`threads` as given by the user; `library` has the workers' loop, None if no entry is worth threads."""
-        self.threads = check_threads(threads) if threads is not None else available()
+        self._wanted = check_threads(threads) if threads is not None else None
         self._library = library
-        patience = _PATIENCE if self.threads <= cpus() else _CROWDED_PATIENCE
-        self._native = _Team(_VERSION, 0, self.threads, patience)
+        self._native = _Team(_VERSION, 0, 1, _PATIENCE)
         self.address = ctypes.addressof(self._native)
         self.is_ready = True
         self.forget()
@@ -59,12 +58,18 @@ class Team:
     def forget(self) -> None:
         """There is no pool, or not any more; the next call asks for one."""
         self._native.pool = 0
-        self.is_ready = self._library is None or self.threads == 1
+        self.is_ready = self._library is None or self._wanted == 1
+
+    @cached_property
+    def threads(self) -> int:
+        """The most threads of a call. Asked for late: to load a model opens no file but its own."""
+        return self._wanted if self._wanted is not None else available()
 
     def start(self) -> None:
         """Have a pool with workers enough; where there can be none, one thread does the work."""
         self.is_ready = True
-        if self._library is not None:
+        if self._library is not None and self.threads > 1:
+            self._native.patience = _PATIENCE if self.threads <= cpus() else _CROWDED_PATIENCE
             pool = _pool(self._library, self.threads - 1)
             self._native.pool = pool.address if pool else 0
             self._native.threads = min(self.threads, len(pool.workers) + 1) if pool else 1
@@ -82,7 +87,7 @@ class Pool:
             _VERSION,
             0,
             _symbol("syscall"),
-            _FUTEX[platform.machine()],
+            _FUTEX[machine()],
             _symbol("clock_gettime"),
             _RELIEF,
         ]
@@ -135,7 +140,7 @@ _left_behind: list[Pool] = []  # of the parent, in a forked child
 
 def _pool(library: Library, workers: int) -> Pool | None:
     """The pool of this process with at least so many workers; None where there can be none."""
-    if not sys.platform.startswith("linux") or platform.machine() not in _FUTEX or sys.is_finalizing():
+    if not sys.platform.startswith("linux") or machine() not in _FUTEX or sys.is_finalizing():
         return None
     with _lock:
         if "pool" not in _state:

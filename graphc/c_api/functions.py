@@ -196,7 +196,7 @@ class _Library:
         for i in range(len(entry.leaves) + len(entry.outputs)):
             own = None if i in given else f.offset(f["context"], "i8", plan.slab + plan.places[entry.leaves[i]])
             f.store(own or f[f"at {given[i]}"], f.offset(table, "ptr", i))
-        code = f.call(entry.symbol, "i64", table, f.offset(f["context"], "i8", DIMS), arena)
+        code = f.call(entry.symbol, "i64", table, f.offset(f["context"], "i8", DIMS), arena, NULL)
         self._report(f, entry, code)
         if key in ("step", "apply"):
             counter = f.offset(f["context"], "i8", plan.counter)
