@@ -152,6 +152,8 @@ class _Tasks:
         for slot in self.code.private_slots:
             size = self._slot_size(slot)
             self.own = f.offset(self.end, "i8", f.mul(size, f.sub(index, 1)))
+        for place in program.private.values():
+            self.scalars.dim(place)  # before any branch: what is computed once must be seen by all that ask again
         for step in program.steps:
             if step.meet:
                 emit_barrier(f, self.module)

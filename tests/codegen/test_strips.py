@@ -93,3 +93,11 @@ def test_what_is_masked_in_a_fold_stays_out_of_it() -> None:
     y = graphc.compile_source(source(6))(**given)["y"]
     assert np.isfinite(y[0, :5]).all()
     assert np.isnan(y[0, 5]).all()
+
+
+def test_strips_of_any_number_of_threads_are_the_same() -> None:
+    """Each thread has a strip and copies of its own, whose sizes depend on the call."""
+    given = operands(9, 64, 64)
+    models = [graphc.compile_source(source(None), threads=threads) for threads in (1, 2, 3)]
+    expected, *others = [(model(**given)["y"].tobytes(), model.step(**given)["loss"]) for model in models]
+    assert others == [expected, expected]
