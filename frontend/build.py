@@ -169,6 +169,7 @@ class _Model:
         self.dims = dims
         self.model = model
         self.inputs: dict[str, Node] = {}
+        self.origins: dict[Node, Node] = {}
 
     def program(self) -> Program | None:
         """The model's program; None after an error."""
@@ -280,6 +281,7 @@ class _Model:
             hypers=hypers,
             requirements=tuple(shared.requirements),
             spans=self._spans(entries),
+            origins=self.origins,
             doc=self.model.doc or self.module.tree.doc,
         )
 
@@ -322,7 +324,7 @@ class _Model:
             optimise=updater,
         )
         ordered = [*leaves[:-1], *(slot.leaf for slot in updater.slots.values()), leaves[-1]]
-        return training_entries(training, ordered)
+        return training_entries(training, ordered, self.origins)
 
     def _symbols(self, entries: Mapping[str, Graph], leaves: list[Node]) -> tuple[Symbol, ...]:
         """The run-time dimensions the program depends on, in the order of the file."""

@@ -24,6 +24,7 @@ from graphc.frontend.values import (
     Word,
     describe,
 )
+from graphc.ir.node import Node
 from graphc.ir.types import DTYPES, DType
 from graphc.source import Span
 
@@ -47,12 +48,19 @@ def evaluate(shared: Shared, frame: Frame, node: s.Expression) -> Value:
     value = _evaluate(shared, frame, node)
     shared.leave()
     if isinstance(value, Tensor):
-        shared.spans.setdefault(value.node, node.span)
+        _place(shared, frame, value.node, node.span)
         if value.node.type not in shared.sizes:
             shared.sizes[value.node.type] = fits_limits(shared, value.node.type, node.span)
         if not shared.sizes[value.node.type]:
             return POISON
     return value
+
+
+def _place(shared: Shared, frame: Frame, node: Node, span: Span) -> None:
+    """Where a node comes from: its first place, but for what a library's block gives a model the model's own line."""
+    before = shared.spans.setdefault(node, span)
+    if frame.kind in ("model", "train") and before.source is not span.source:
+        shared.spans[node] = span
 
 
 def _evaluate(shared: Shared, frame: Frame, node: s.Expression) -> Value:
@@ -213,7 +221,7 @@ def _pipe(shared: Shared, frame: Frame, node: s.Pipe) -> Value:
             return shared.error("GC0401", "the right side of `|>` must be a function or a call", right.span, help=help)
         left = Operand(call(shared, frame, right, left, link.right.span), link.span)
         if isinstance(left.value, Tensor):
-            shared.spans.setdefault(left.value.node, link.right.span)
+            _place(shared, frame, left.value.node, link.right.span)
     return left.value
 
 

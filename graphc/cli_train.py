@@ -74,6 +74,9 @@ def add_commands(commands: Commands) -> None:
         metavar="FOLDER",
         help="go on from the checkpoint in this run folder; from the start if that is the run's own and has none yet",
     )
+    command.add_argument(
+        "--check", choices=("finite",), help="finite: stop at the first NaN or infinity and say which line makes it"
+    )
     command.add_argument("--other-source", action="store_true", help="resume although the model file has changed")
     add_threads(command)
     add_compile_options(command)
@@ -85,7 +88,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     options = compile_options(arguments)
     started = time.perf_counter()
-    model = driver.compile_file(arguments.file, threads=arguments.threads, **options)
+    model = driver.compile_file(arguments.file, threads=arguments.threads, check=arguments.check, **options)
     say(f"compiled {arguments.file} in {time.perf_counter() - started:.2f} s")
     say(summary(model))
     inputs = read_inputs(model, arguments.input)

@@ -47,6 +47,7 @@ def compile_source(text: str, *, name: str = "<source>", **options: object) -> M
               the artifact then holds code for each, and a machine runs the most demanding that it can
     threads   native threads of the model; None: as many CPUs as this process may use, at most GRAPHC_THREADS
     limits    a frontend Limits object
+    check     "finite": a NaN or infinity is an error that names op, line and index (see Model.check)
     """
     if not isinstance(text, str):
         raise InputTypeError(f"the source must be a text (str), not {type(text).__name__}; `compile` takes a path")
@@ -148,9 +149,12 @@ def _artifact(compilations: Sequence[Compilation]) -> Artifact:
 
 
 def _model(source: Source, options: dict[str, object]) -> Model:
-    compilations = _compilations(source, **options)  # type: ignore[arg-type]
+    rest = {name: value for name, value in options.items() if name != "check"}
+    compilations = _compilations(source, **rest)  # type: ignore[arg-type]
     inspection = Inspection(compilations[0], source)
-    return Model(_artifact(compilations), inspection, threads=options.get("threads"))  # type: ignore[arg-type]
+    model = Model(_artifact(compilations), inspection, threads=options.get("threads"))  # type: ignore[arg-type]
+    model.check = options.get("check")  # type: ignore[assignment]
+    return model
 
 
 def _targets(names: str | None) -> list[Target]:

@@ -15,6 +15,7 @@ from graphc.frontend.parser import parse
 from graphc.ir.graph import Graph
 from graphc.ir.text import print_graph
 from graphc.ir.view import to_dot
+from graphc.non_finite import describe
 from graphc.passes.fuse import fuse_elementwise, fuse_epilogue, fuse_reduction
 from graphc.passes.grouping import group_nodes
 from graphc.passes.pipeline import PassTrace
@@ -90,6 +91,10 @@ class Inspection:
 
     def to_dot(self, stage: str) -> str:
         return to_dot(self.graph(stage))
+
+    def explain_non_finite(self, entry: str, values: Mapping[str, Any], sizes: Mapping[str, int]) -> str | None:
+        """Op, index and line of the first value of an entry that is not finite; None if the reference finds none."""
+        return describe(self.compilation.program, entry, values, sizes)
 
     def _entry(self, name: str) -> EntryCode:
         if name not in self.compilation.entries:

@@ -66,6 +66,8 @@ class Program:
     hypers: tuple[tuple[Node, float], ...] = ()
     requirements: tuple[Requirement, ...] = ()
     spans: Mapping[Node, Span] = field(default_factory=dict)
+    origins: Mapping[Node, Node] = field(default_factory=dict)
+    """Node of a gradient -> the node whose derivative it belongs to."""
     doc: str = ""
 
 
@@ -91,10 +93,13 @@ class Training:
     optimise: Callable[[Node, Node], Update]
 
 
-def training_entries(training: Training, leaves: Iterable[Node]) -> dict[str, Graph]:
-    """The four entries of a trained model; `leaves` fixes the order in which each entry declares what it uses."""
+def training_entries(training: Training, leaves: Iterable[Node], origins: dict[Node, Node]) -> dict[str, Graph]:
+    """The four entries of a trained model; `leaves` fixes the order in which each entry declares what it uses.
+
+    `origins` is filled as `Program.origins`.
+    """
     order = list(leaves)
-    cotangents = gradients(training.loss, training.params)
+    cotangents = gradients(training.loss, training.params, origins)
     grads = dict(zip(training.params, cotangents, strict=True))
     figures = {"loss": training.loss, **training.metrics}
     updates = {**_updates(training, grads), **training.state_updates}

@@ -148,6 +148,24 @@ class BatchLoop:
         return int(self._job.position)
 
     @property
+    def bound(self) -> BoundEntry:
+        """The entry."""
+        return self._bound
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The rows it goes through."""
+        return self._order
+
+    def inputs_at(self, position: int) -> dict[str, NDArray[Any]]:
+        """The inputs of the batch that starts at a position, by name."""
+        rows, inputs = self._order[position : position + self.batch], {}
+        for name, array in self._data.arrays.items():
+            factor = self._data.axis.factors[name]
+            inputs[name] = array[(rows[:, None] * factor + np.arange(factor)).reshape(-1)] if factor else array
+        return inputs
+
+    @property
     def is_done(self) -> bool:
         return self.position >= len(self._order)
 

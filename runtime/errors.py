@@ -54,6 +54,10 @@ class InputValueError(GraphcError, ValueError):
     """An input holds NaN or infinity where finite numbers are needed."""
 
 
+class NonFiniteError(GraphcError, FloatingPointError):
+    """With check="finite": a call made a NaN or an infinity. The message says where; the variables are as before."""
+
+
 class IndexRangeError(GraphcError, IndexError, ValueError):
     """An index or label input holds a value outside its table."""
 

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from graphc.runtime import rng
 from graphc.runtime.dataset import Dataset
 from graphc.runtime.epoch import BatchLoop
-from graphc.runtime.errors import InputValueError, OptionError, shown
+from graphc.runtime.errors import InputValueError, NonFiniteError, OptionError, shown
 from graphc.runtime.history import History
 from graphc.runtime.options import check_count
 from graphc.runtime.progress import Progress, make_progress
@@ -85,6 +85,9 @@ def fit(model: Model, data: Mapping[str, Any], options: FitOptions) -> History:
     history = History()
     try:
         training.run(history)
+    except NonFiniteError:
+        training.mark()
+        raise
     except KeyboardInterrupt:
         history.stopped = "interrupted"
         training.interrupted()
@@ -221,10 +224,10 @@ class Training:
             batches = None if every is None else every - self.model.steps % every
             self.model.run_batches(self.loop, lambda rows: self.progress.advance(rows, self.loop.means()), batches)
             if not self.loop.is_done:  # at the end of the epoch, what follows it comes first
-                self._mark()
+                self.mark()
                 self._save()
 
-    def _mark(self) -> None:
+    def mark(self) -> None:
         """The cursor to the last whole batch, so that the training can be resumed exactly."""
         store = self.model.store
         if store.cursor is not None and store.cursor.epoch == self._inside:  # else it is between two epochs
@@ -262,7 +265,7 @@ class Training:
 
     def interrupted(self) -> None:
         """After Ctrl-C: the model is as after the last whole batch, and so are the cursor and the checkpoint."""
-        self._mark()
+        self.mark()
         self._save()
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from graphc.runtime.artifact import Artifact
 from graphc.runtime.buffers import address, physical_memory
 from graphc.runtime.entry import Arena, BoundEntry
-from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError
+from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError, shown
 from graphc.runtime.library import Library
 from graphc.runtime.options import check_count
 from graphc.runtime.signature import GRADIENT, Signature
@@ -34,6 +34,7 @@ from graphc.runtime.variables import Hypers, Variables, unknown_name
 if TYPE_CHECKING:  # what a program that only predicts does not need is loaded when it is used
     from graphc.runtime.dataset import Dataset
     from graphc.runtime.epoch import BatchLoop
+    from graphc.runtime.finite import FiniteCheck
     from graphc.runtime.history import History
 
 
@@ -44,6 +45,9 @@ class Inspection(Protocol):
     def explain(self, topic: str) -> str: ...
     def memory(self) -> str: ...
     def to_dot(self, stage: str) -> str: ...
+    def explain_non_finite(
+        self, entry: str, values: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]
+    ) -> str | None: ...
 
 
 CHUNK_SECONDS = 0.06  # of native work between looks at signals and the progress bar
@@ -82,6 +86,7 @@ class Model:
         self._epoch = self._library.function(signature.epoch, 1) if signature.epoch else None
         self._counter: Any = ctypes.c_int64.from_address(address(self._store.counter))
         self._lock = threading.RLock()  # the arena knows whether this very thread is inside a call
+        self._watch: FiniteCheck | None = None
         self._store.set_hypers()
         self._store.initialise(0)
         _models.add(self)
@@ -147,6 +152,25 @@ class Model:
     def arena_limit(self, size: int) -> None:
         self._arena.limit = check_count("arena_limit", size)
 
+    @property
+    def check(self) -> str | None:
+        """What calls are watched for; None, or "finite": NaN and infinity are a `NonFiniteError`.
+
+        It names the op, the line of the model file and the index of the first such value; the variables are as they
+        were before the call. That needs the source, so it is not for models loaded from an artifact.
+        """
+        return "finite" if self._watch is not None else None
+
+    @check.setter
+    def check(self, what: str | None) -> None:
+        if what is not None and what != "finite":
+            raise OptionError(f'check must be None or "finite", not {shown(what)}')
+        from graphc.runtime.finite import FiniteCheck
+
+        with self._lock:
+            explain = self._inspection().explain_non_finite if what else None
+            self._watch = FiniteCheck(self._store, explain) if explain is not None else None
+
     def init(self, seed: int = 0) -> None:
         """First values from the initialisers, slots and step counter back to the start. Hyper-parameters stay."""
         with self._lock:
@@ -157,7 +181,7 @@ class Model:
     def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, NDArray[Any]]:
         """The outputs by name, in fresh arrays; inputs by name or as a mapping."""
         with self._lock:
-            return self._entry("forward").run(_arguments(inputs, named))[1]
+            return self._call("forward", _arguments(inputs, named))[1]
 
     def predict(self, *inputs: Any, output: str | None = None, batch: int | None = None) -> NDArray[Any]:
         """One output, of inputs in the order they are declared; `output` names it if there are several.
@@ -189,7 +213,7 @@ class Model:
     def step(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, Any]:
         """One training step in place; the loss and the metrics, as they were before the update."""
         with self._lock:
-            figures, _ = self._entry("step").run(_arguments(inputs, named))
+            figures, _ = self._call("step", _arguments(inputs, named))
             self._counter.value += 1
             return figures
 
@@ -200,7 +224,7 @@ class Model:
         given = _arguments(inputs, named)
         if batch is None:
             with self._lock:
-                return self._entry("evaluate").run(given)[0]
+                return self._call("evaluate", given)[0]
         loop = self.batches("evaluate", self.dataset("evaluate", given), check_count("batch", batch))
         self.run_batches(loop)
         return dict(loop.means())
@@ -210,7 +234,7 @@ class Model:
     ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The loss and metrics, and the gradient of each trained parameter by path; nothing is updated."""
         with self._lock:
-            figures, arrays = self._entry("gradients").run(_arguments(inputs, named))
+            figures, arrays = self._call("gradients", _arguments(inputs, named))
         plain = {name: array for name, array in arrays.items() if not name.startswith(GRADIENT)}
         grads = {name[len(GRADIENT) :]: array for name, array in arrays.items() if name.startswith(GRADIENT)}
         return {**figures, **plain}, grads
@@ -218,7 +242,7 @@ class Model:
     def apply(self, gradients: Mapping[str, Any]) -> None:
         """The optimiser's update (and clipping) with gradients by parameter path; counts as a step."""
         with self._lock:
-            self._entry("apply").run(gradients)
+            self._call("apply", gradients)
             self._counter.value += 1
 
     def fit(
@@ -296,12 +320,21 @@ class Model:
         while loop.position < stop:
             before, started = loop.position, time.perf_counter()
             with self._lock:
-                loop.run(min(count, -(-(stop - before) // loop.batch)))
+                batches = min(count, -(-(stop - before) // loop.batch))
+                if self._watch is None:
+                    loop.run(batches)
+                else:
+                    self._watch.run(loop, batches)
             spent = time.perf_counter() - started
             if tell is not None:
                 tell(loop.position - before)
             time.sleep(0)  # a thread that waits for the lock gets it
             count = max(1, min(count * 8, int(count * CHUNK_SECONDS / max(spent, 1e-9))))
+
+    def _call(self, key: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Figures and arrays of an entry, watched if that was asked for."""
+        bound = self._entry(key)
+        return bound.run(given) if self._watch is None else self._watch.call(bound, given)
 
     def _entry(self, key: str) -> BoundEntry:
         if key not in self._entries:

@@ -27,7 +27,7 @@ def interpret(
     computed: dict[Node, Array] = {}
     with np.errstate(all="ignore"):
         for node in graph.nodes():
-            computed[node] = _bind(node, values, sizes) if node.is_leaf else _compute(node, computed, sizes)
+            computed[node] = _bind(node, values, sizes) if node.is_leaf else compute(node, computed, sizes)
     outputs = {name: np.array(computed[node]) for name, node in graph.outputs.items()}
     return outputs, {x.attr("name"): np.array(computed[node]) for x, node in graph.updates.items()}
 
@@ -40,7 +40,8 @@ def _bind(node: Node, values: Mapping[str, Array], sizes: Mapping[str, int]) -> 
     return array
 
 
-def _compute(node: Node, computed: Mapping[Node, Array], sizes: Mapping[str, int]) -> Array:
+def compute(node: Node, computed: Mapping[Node, Array], sizes: Mapping[str, int]) -> Array:
+    """One node from the values of its inputs."""
     attrs = {name: resolve(value, sizes) for name, value in node.attrs}
     result = OPS[node.op].evaluate(*(computed[x] for x in node.inputs), **attrs)
     return np.asarray(result) if isinstance(node.type, TensorType) else result

@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "graphc.ir",
         "graphc.runtime",
     ),
+    "graphc.non_finite": ("graphc.program", "graphc.ops", "graphc.ir", "graphc.source"),
     "graphc.inspection": ("graphc",),  # every stage as text: a part of the driver
     "graphc.driver": ("graphc",),
     "graphc.cli": ("graphc",),
