@@ -6,7 +6,8 @@ serves f32 and f64.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from graphc.frontend import syntax as s
@@ -82,6 +83,28 @@ def _definition(shared: Shared, frame: Frame, node: s.Expression) -> tuple[s.Opt
     return found[0], found[1]
 
 
+@dataclass(frozen=True)
+class _Range:
+    """What a setting is called, where it makes sense, and a test for that."""
+
+    name: str
+    range: str
+    holds: Callable[[float], bool]
+
+
+_FORGETTING = ("at least 0 and less than 1", lambda x: 0 <= x < 1)
+SETTINGS = {
+    "lr": _Range("a learning rate", "at least 0", lambda x: x >= 0),
+    "decay": _Range("a decay", "at least 0", lambda x: x >= 0),
+    "eps": _Range("an eps", "greater than 0, or 0 / 0 is NaN where a gradient is 0", lambda x: x > 0),
+    "mu": _Range("a momentum", *_FORGETTING),
+    "rho": _Range("a rho", *_FORGETTING),
+    "b1": _Range("a b1", *_FORGETTING),
+    "b2": _Range("a b2", *_FORGETTING),
+}
+"""Settings of std.optim written as numbers: outside of these ranges the update is undefined or grows for ever."""
+
+
 def _settings(shared: Shared, frame: Frame, choice: Choice, call: s.Call) -> None:
     definition = choice.definition
     names = [setting.name.name for setting in definition.settings]
@@ -98,7 +121,7 @@ def _settings(shared: Shared, frame: Frame, choice: Choice, call: s.Call) -> Non
             shared.error("GC0404", f"`{key}` is given twice", argument.span, also=[(spans[key], "first")])
         else:
             spans[key] = argument.value.span
-            choice.settings[key] = _scalar(shared, frame, value, argument.value.span, key)
+            choice.settings[key] = _setting(shared, frame, choice, value, argument.value.span, key)
     for setting in definition.settings:
         if setting.name.name not in spans and setting.default is None:
             title = f"`{definition.name.name}` needs `{setting.name.name}`"
@@ -106,10 +129,14 @@ def _settings(shared: Shared, frame: Frame, choice: Choice, call: s.Call) -> Non
             choice.settings[setting.name.name] = POISON
 
 
-def _scalar(shared: Shared, frame: Frame, value: Value, span: Span, key: str) -> Value:
+def _setting(shared: Shared, frame: Frame, choice: Choice, value: Value, span: Span, key: str) -> Value:
     number = _static(value)
-    if number is not None and key == "lr" and not number >= 0:
-        return shared.error("GC0405", f"a learning rate of {number}", span, "must be at least 0")
+    is_standard = choice.module is shared.optimizers()
+    if number is not None and not math.isfinite(number):
+        return shared.error("GC0405", f"`{key}` is {number}", span, "must be a finite number")
+    if number is not None and is_standard and key in SETTINGS and not SETTINGS[key].holds(number):
+        title = f"{SETTINGS[key].name} of {number}"
+        return shared.error("GC0405", title, span, f"must be {SETTINGS[key].range}")
     if isinstance(value, Literal | Size):
         return value
     made = to_tensor(shared, value, real_of(shared, frame), span)

@@ -178,7 +178,9 @@ class _Feeder:
         return bool(line.tokens) and (line.tokens[-1].type == "COLON" or is_head)
 
     def _line(self, line: LogicalLine, following: LogicalLine | None, opens: bool) -> None:
-        if not line.tokens:
+        if not line.tokens:  # a body of such a line alone is not empty
+            if line.is_broken:
+                self._give(Token("BROKEN", "", self.source.span(0, 0)))
             return
         state = self.parser.parser_state
         states, values = list(state.state_stack), list(state.value_stack)

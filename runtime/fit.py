@@ -40,6 +40,7 @@ from graphc.runtime.dataset import Dataset
 from graphc.runtime.epoch import BatchLoop
 from graphc.runtime.errors import InputValueError, NonFiniteError, OptionError, shown
 from graphc.runtime.history import History
+from graphc.runtime.interrupts import Interrupts
 from graphc.runtime.options import check_count
 from graphc.runtime.progress import Progress, make_progress
 from graphc.runtime.store import Cursor
@@ -84,7 +85,8 @@ def fit(model: Model, data: Mapping[str, Any], options: FitOptions) -> History:
     training = Training(model, data, options)
     history = History()
     try:
-        training.run(history)
+        with training.interrupts:
+            training.run(history)
     except NonFiniteError:
         training.mark()
         raise
@@ -120,6 +122,7 @@ class Training:
         self.progress: Progress = make_progress(options.progress)
         self._inside: int | None = None  # the epoch that the loop stands in
         self._saved = -1  # the steps at the last checkpoint
+        self.interrupts = Interrupts()
 
     def _held(self, data: Mapping[str, Any], rows: NDArray[np.int64] | None) -> Held | None:
         """The validation loop: over `rows` of the data, or over the arrays given for it."""
@@ -212,7 +215,7 @@ class Training:
         row: dict[str, Any] = {"epoch": cursor.epoch + 1, **self.loop.means()}
         if self.held is not None:
             self.held.loop.begin(self.held.rows)
-            self.model.run_batches(self.held.loop)
+            self.model.run_batches(self.held.loop, lambda rows: self.interrupts.check())
             row |= {f"val_{name}": value for name, value in self.held.loop.means().items()}
         row["seconds"] = time.perf_counter() - started
         return row
@@ -222,10 +225,15 @@ class Training:
         every = self.options.checkpoint_every
         while not self.loop.is_done:
             batches = None if every is None else every - self.model.steps % every
-            self.model.run_batches(self.loop, lambda rows: self.progress.advance(rows, self.loop.means()), batches)
+            self.model.run_batches(self.loop, self._tell, batches)
             if not self.loop.is_done:  # at the end of the epoch, what follows it comes first
                 self.mark()
                 self._save()
+
+    def _tell(self, rows: int) -> None:
+        """Between two native calls of an epoch."""
+        self.interrupts.check()
+        self.progress.advance(rows, self.loop.means())
 
     def mark(self) -> None:
         """The cursor to the last whole batch, so that the training can be resumed exactly."""

@@ -253,6 +253,23 @@ def test_interrupt_and_resume(tmp_path: Path) -> None:
     assert state(again) == state(whole)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_discards_is_heard_all_the_same() -> None:
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def drop(epoch: int, row: dict[str, Any]) -> None:
+        if epoch == 2:
+            Finalised()
+
+    net = model()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(DATA, batch=32, epochs=100_000, callbacks=[drop], progress=False)
+    assert net.store.cursor is not None and net.store.cursor.epoch == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_damaged_checkpoints(tmp_path: Path) -> None:
     net = model()
     with pytest.raises(WeightsError, match="no checkpoint"):
