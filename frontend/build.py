@@ -338,10 +338,18 @@ class _Model:
         return tuple(dict.fromkeys([*order, *used]))
 
     def _spans(self, entries: Mapping[str, Graph]) -> dict[Node, Span]:
-        """Where the nodes of the entries come from."""
-        roots = [root for graph in entries.values() for root in graph.roots]
-        spans = self.shared.spans
-        return {node: spans[node] for node in postorder(roots) if node in spans}
+        """Where the nodes of the entries come from, those within scans too."""
+        found: dict[Node, Span] = {}
+        graphs, spans = list(entries.values()), self.shared.spans
+        known: dict[Node, None] = {}
+        while graphs:
+            for node in postorder(graphs.pop().roots):
+                if node not in known:
+                    known[node] = None
+                    graphs += [value for _, value in node.attrs if isinstance(value, Graph)]
+                    if node in spans:
+                        found[node] = spans[node]
+        return found
 
 
 def _has_when(body: tuple[s.Statement, ...]) -> bool:

@@ -6,7 +6,7 @@ from graphc.frontend import syntax as s
 from graphc.frontend.binding import may_name
 from graphc.frontend.block import run_body
 from graphc.frontend.constant import constant_value
-from graphc.frontend.dimension import dtype_of
+from graphc.frontend.dimension import check_sizes, dtype_of
 from graphc.frontend.gradient import apply_rules, ruled_names, stopped
 from graphc.frontend.optimizer import Choice, Updater
 from graphc.frontend.resolve import ModuleScope
@@ -79,7 +79,7 @@ def _block(shared: Shared, module: ModuleScope, block: s.Block) -> None:
                 value = setting(shared, frame, parameter.default).value
         else:
             wanted = expected(shared, frame, parameter.type)
-        if wanted is not None:
+        if wanted is not None and check_sizes(shared, wanted[0], parameter.type):
             value = Tensor(leaf("input", name, wanted[0]), wanted[1])
         if not takes_setting(parameter):  # one may be called `pad`, as the argument that it is handed on to
             may_name(shared, parameter.name)

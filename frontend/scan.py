@@ -20,6 +20,7 @@ from graphc.frontend.values import POISON, Instance, InstanceArray, Tensor, Valu
 from graphc.ir.node import Node, leaf, make
 from graphc.ir.types import I32, TensorType
 from graphc.ops.scan import build_scan
+from graphc.source import Span
 
 Item = TypeVar("Item")
 
@@ -215,6 +216,7 @@ def _finish(shared: Shared, inner: Frame, recurrence: Recurrence, index: Node, r
         return
     emits = [emitted.node for emitted in recurrence.emits.values()]
     finals, stacked = build_scan(recurrence.length, one.reverse, index, carries, emits, recompute=recompute)
+    _place_body(shared, [*(new for *_, new in carries), *emits], [*finals, *stacked][0].inputs[0], one.axis.span)
     for (name, carried), node in zip(recurrence.carries.items(), finals, strict=True):
         _bind(shared, outer, carried, name, Tensor(node, carried.flexible))
     for (name, emitted), node in zip(recurrence.emits.items(), stacked, strict=True):
@@ -222,6 +224,21 @@ def _finish(shared: Shared, inner: Frame, recurrence: Recurrence, index: Node, r
         order = (*range(1, emitted.place + 1), 0, *range(emitted.place + 1, rank))
         moved = node if emitted.place == 0 else make("transpose", node, perm=order)
         _bind(shared, outer, emitted, name, Tensor(moved, emitted.flexible))
+
+
+def _place_body(shared: Shared, written: list[Node], loop: Node, at: Span) -> None:
+    """The places of the nodes that were written, for those that the loop's body has in their stead."""
+    shared.spans.setdefault(loop, at)
+    pairs = list(zip(written, loop.attr("body").outputs.values(), strict=True))
+    done: dict[Node, None] = {}
+    while pairs:
+        old, new = pairs.pop()
+        if new in done or old.op != new.op or len(old.inputs) != len(new.inputs):
+            continue  # a leaf of the body stands for what is around it
+        done[new] = None
+        if old in shared.spans:
+            shared.spans.setdefault(new, shared.spans[old])
+        pairs += zip(old.inputs, new.inputs, strict=True)
 
 
 def _bind(shared: Shared, outer: Frame, made: Carried | Emitted, name: str, value: Tensor) -> None:

@@ -7,13 +7,13 @@ in, such as `where(mask, x, -inf)`, are not followed: only what becomes of them 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from graphc.ir.graph import Graph
-from graphc.ir.interpret import compute
+from graphc.ir.interpret import compute, resolve
 from graphc.ir.node import Node, postorder
 from graphc.ops.op import Elementwise
 from graphc.program import Program
@@ -30,6 +30,7 @@ class Fault:
     index: tuple[int, ...]
     value: float
     operands: tuple[float, ...]
+    step: int | None = None  # of the innermost scan that it is in
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,32 @@ class _Seen:
 def first_fault(graph: Graph, values: Mapping[str, Array], sizes: Mapping[str, int]) -> Fault | None:
     """The first value at fault on which an output or update that is not finite depends, or None.
 
-    `values` binds the leaves by their names in `leaf_key`, `sizes` the run-time dimensions.
+    `values` binds the leaves by their names in `leaf_key`, `sizes` the run-time dimensions. In a scan it is a value of
+    its body, in the first step that has one.
     """
-    computed: dict[Node, Array] = {}
+    computed, seen = _compute_all(graph, values, sizes)
+    bad = next((root for root in graph.roots if root in seen and seen[root].is_tainted), None)
+    if bad is None:
+        return None
+    while (before := _before(bad, seen)) is not None:
+        bad = before
+    if bad.op == "scan":
+        inner = _first_in_scan(bad, [computed[x] for x in bad.inputs], sizes)
+        if inner is not None:
+            return inner
+    array = next(x for x in _arrays(computed[bad]) if not _is_finite(x))
+    wrong = np.isnan(array) if np.isnan(array).any() else ~np.isfinite(array)
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), array.shape))
+    same = [computed[x] for x in bad.inputs] if isinstance(bad.definition, Elementwise) else []
+    operands = tuple(float(x[index]) for x in same)
+    return Fault(bad, index, float(array[index]), operands)
+
+
+def _compute_all(
+    graph: Graph, values: Mapping[str, Array], sizes: Mapping[str, int]
+) -> tuple[dict[Node, Any], dict[Node, _Seen]]:
+    """The value of every node, and what is wrong with those that are not finite."""
+    computed: dict[Node, Any] = {}
     seen: dict[Node, _Seen] = {}
     with np.errstate(all="ignore"):
         for node in graph.nodes():
@@ -51,17 +75,23 @@ def first_fault(graph: Graph, values: Mapping[str, Array], sizes: Mapping[str, i
             found = _look(node, computed[node], seen)
             if found is not None:
                 seen[node] = found
-    bad = next((root for root in graph.roots if root in seen and seen[root].is_tainted), None)
-    if bad is None:
-        return None
-    while (before := _before(bad, seen)) is not None:
-        bad = before
-    array = next(x for x in _arrays(computed[bad]) if not _is_finite(x))
-    wrong = np.isnan(array) if np.isnan(array).any() else ~np.isfinite(array)
-    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), array.shape))
-    same = [computed[x] for x in bad.inputs] if isinstance(bad.definition, Elementwise) else []
-    operands = tuple(float(x[index]) for x in same)
-    return Fault(bad, index, float(array[index]), operands)
+    return computed, seen
+
+
+def _first_in_scan(scan: Node, operands: list[Array], sizes: Mapping[str, int]) -> Fault | None:
+    """The fault of the first step that has one; see `graphc.ops.scan` for the operands."""
+    body, carries = scan.attr("body"), scan.attr("carries")
+    cut = carries + scan.attr("sequences")
+    now, steps = operands[:carries], range(int(resolve(scan.attr("length"), sizes)))
+    for t in reversed(steps) if scan.attr("reverse") else steps:
+        given = [np.int32(t), *now, *(x[t] for x in operands[carries:cut]), *operands[cut:]]
+        values = dict(zip(map(leaf_key, body.leaves), given, strict=True))
+        fault = first_fault(body, values, sizes)
+        if fault is not None and not fault.node.is_leaf:
+            return replace(fault, step=t if fault.step is None else fault.step)
+        computed, _ = _compute_all(body, values, sizes)
+        now = [computed[x] for x in list(body.outputs.values())[:carries]]
+    return None
 
 
 def _arrays(value: Any) -> tuple[Array, ...]:
@@ -111,7 +141,8 @@ def describe(program: Program, entry: str, values: Mapping[str, Array], sizes: M
     if node.is_leaf:
         return f"{entry}: the {node.attr('role')} `{node.attr('name')}` holds {fault.value}{at}"
     of = f" of {', '.join(f'{x:.6g}' for x in fault.operands)}" if fault.operands else ""
-    lines = [f"{entry}: `{node.op}`{of} gives {fault.value}{at} of {node.type}"]
+    when = "" if fault.step is None else f", in step {fault.step} of a scan"
+    lines = [f"{entry}: `{node.op}`{of} gives {fault.value}{at} of {node.type}{when}"]
     lines += _places(program, graph, node)
     return "\n".join(lines)
 

@@ -120,6 +120,24 @@ def test_infinities_that_are_meant_are_no_fault() -> None:
     assert fault(lambda: model(x=-np.abs(X))).startswith("forward: `softmax` gives nan at [0, 0]")
 
 
+def test_a_fault_within_a_scan() -> None:
+    text = """\
+dim B, T, H = 3
+model net(x: f32[B, T, H]) -> (y: f32[B, T, H]):
+    scan t in T:
+        carry h: f32[B, H] = zeros()
+        h = h + log(x[:, t])
+        emit hs: f32[B, T, H] = h
+    y = hs * 2.0
+"""
+    model = graphc.compile_source(text, name="net.gc", check="finite")
+    x = np.ones((2, 5, 3), np.float32)
+    x[1, 3, 2] = -1.0
+    said = fault(lambda: model(x=x))
+    assert said.startswith("forward: `log` of -1 gives nan at [1, 2] of f32[B, 3], in step 3 of a scan\n")
+    assert said.endswith("  net.gc:5:17  h = h + log(x[:, t])")
+
+
 def test_the_options(tmp_path: Path) -> None:
     model = net("log(h)")
     assert model.check == "finite"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import shutil
 import struct
 import subprocess
@@ -77,7 +78,7 @@ def test_the_system_loads_it(tmp_path: Path) -> None:
     library = ctypes.CDLL(str(tmp_path / "lib.so"))
     library.where.restype = ctypes.c_void_p
     check(library.chosen, library.power, library.where)
-    assert library.process() == __import__("os").getpid()
+    assert library.process() == os.getpid()
 
 
 def test_the_same_object_gives_the_same_bytes() -> None:

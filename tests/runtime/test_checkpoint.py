@@ -81,6 +81,42 @@ def test_every_checkpoint_resumes_to_the_same_bits(net: Model, every: int, tmp_p
             assert rest.best_epoch == history.best_epoch
 
 
+LSTM = """\
+use std.nn: dense, embedding, lstm_cell
+dim B, T, V = 11, H = 6, C = 3
+model net(words: i32[B, T]) -> (logits: f32[B, C]):
+    param table = embedding[V=V, E=5], cell = lstm_cell[H=H], out = dense[O=C]
+    e = dropout(table(words), rate=0.2)
+    scan t in T:
+        carry h: f32[B, H] = zeros(), c: f32[B, H] = zeros()
+        h, c = cell(e[:, t], h, c)
+        emit hs: f32[B, T, H] = h
+    logits = out(hs[:, T - 1])
+train net:
+    input k: i32[B]
+    loss = cross_entropy(logits, k)
+    optimizer = adam(lr = 1e-2)
+"""
+
+
+def test_a_recurrent_network_goes_on_within_an_epoch(tmp_path: Path) -> None:
+    draws = np.random.default_rng(1)
+    data = {"words": draws.integers(0, 11, (40, 7)).astype(np.int32), "k": draws.integers(0, 3, 40).astype(np.int32)}
+    whole, first, second = compiled(LSTM), compiled(LSTM), compiled(LSTM)
+    whole.fit(data, batch=6, epochs=3, progress=False)
+
+    def stop(step: int) -> None:
+        if step == 10:  # the third of seven steps of the second epoch
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(data, batch=6, epochs=3, progress=False, checkpoint=tmp_path, checkpoint_every=5, on_checkpoint=stop)
+    second.restore(tmp_path)
+    assert second.store.cursor is not None and (second.store.cursor.epoch, second.store.cursor.row) == (1, 18)
+    second.fit(data, batch=6, epochs=3, progress=False, resume=True)
+    assert second.digest() == whole.digest() and second.steps == 21
+
+
 def test_the_digest_is_of_all_that_training_changes(net: Model) -> None:
     found = [net.digest()]
     net.step({name: array[:8] for name, array in DATA.items()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,15 @@ def test_checkpoint_resumes_exactly(tmp_path: Path) -> None:
         second.fit(DATA, epochs=9, seed=6, resume=True)
 
 
-def test_interrupt_and_resume(tmp_path: Path) -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as in a terminal: a shell that runs the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_interrupt_and_resume(ctrl_c: None, tmp_path: Path) -> None:
     rows = 100_000
     data = {"x": np.ones((rows, 3), np.float32), "k": np.zeros(rows, np.int32)}
     net, whole = model(), model()
@@ -254,7 +263,7 @@ def test_interrupt_and_resume(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_that_python_discards_is_heard_all_the_same() -> None:
+def test_an_interrupt_that_python_discards_is_heard_all_the_same(ctrl_c: None) -> None:
     class Finalised:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)

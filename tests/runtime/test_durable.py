@@ -1,0 +1,92 @@
+"""Files are written whole or not at all: full disks, limits, long names, vanished folders, several writers."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from linear_model import model
+
+from graphc.runtime.durable import sweep, write_durably
+from graphc.runtime.weights import load_tensors
+
+
+def test_a_file_too_large_for_the_disk_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    path.write_bytes(b"old")
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1][1]))
+    try:
+        with pytest.raises(OSError, match="too large") as error:
+            write_durably(path, bytes(50_000), bytes(50_001))
+        write_durably(tmp_path / "fits", bytes(50_000), bytes(50_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
+        signal.signal(signal.SIGXFSZ, before[0])
+    assert error.value.filename == str(path)
+    assert path.read_bytes() == b"old" and sorted(os.listdir(tmp_path)) == ["fits", "w"]
+
+
+def test_a_full_device(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        model().save_weights("/dev/full")
+
+
+def test_names_and_folders(tmp_path: Path) -> None:
+    write_durably(tmp_path / ("n" * 255), b"data")
+    with pytest.raises(OSError, match="too long"):
+        write_durably(tmp_path / ("n" * 256), b"data")
+    with pytest.raises(FileNotFoundError):
+        write_durably(tmp_path / "gone" / "w", b"data")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError):
+        model().save_checkpoint(tmp_path / "file")
+    net, folder = model(), tmp_path / "run"
+    net.save_checkpoint(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    assert net.save_checkpoint(folder).exists()  # a folder that was removed is made again
+
+
+def test_only_the_files_of_dead_processes_are_swept(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f".graphc-{os.getpid()}-0a.tmp", f".graphc-{os.getppid()}-0a.tmp", ".graphc-x-0a.tmp", "mine.tmp"]
+    for name in [*names, f".graphc-{dead.pid}-0a.tmp", ".graphc-999999999-0a.tmp"]:
+        (tmp_path / name).write_bytes(b"")
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
+
+
+WRITER = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+from linear_model import model
+net = model()
+for step in range(25):
+    net.step(x=[[1.0, 2.0, 3.0]] * 4, k=[0, 1, 2, 3])
+    net.save_checkpoint(sys.argv[2])
+    net.save_weights(sys.argv[2] + "/weights")
+"""
+
+
+def test_processes_that_write_to_one_folder(tmp_path: Path) -> None:
+    """Whatever they overwrite of each other's, every file is whole."""
+    words = [sys.executable, "-c", WRITER, str(Path(__file__).parent), str(tmp_path)]
+    writers = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for writer in writers:
+        _, errors = writer.communicate(timeout=120)
+        assert writer.returncode == 0, errors
+    names = sorted(os.listdir(tmp_path))
+    assert 2 <= len(names) <= 5 and "weights" in names, names
+    for name in names:
+        load_tensors(tmp_path / name, need_checksum=True)
+    model().restore(tmp_path)
