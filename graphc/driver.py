@@ -47,7 +47,7 @@ def compile_source(text: str, *, name: str = "<source>", **options: object) -> M
               the artifact then holds code for each, and a machine runs the most demanding that it can
     threads   native threads of the model; None: as many CPUs as this process may use, at most GRAPHC_THREADS
     limits    a frontend Limits object
-    check     "finite": a NaN or infinity is an error that names op, line and index (see Model.check)
+    check     "finite": a NaN or infinity is an error that names op, line and index; "bounds": see Model.check
     """
     if not isinstance(text, str):
         raise InputTypeError(f"the source must be a text (str), not {type(text).__name__}; `compile` takes a path")

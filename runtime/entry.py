@@ -7,7 +7,8 @@ for a set of shapes (run-time sizes, arena size, output shapes) is made once. No
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,7 @@ class BoundEntry:
         others = (leaf for leaf in signature.with_role("input") if key != "forward" or not leaf.train_only)
         self.unused = frozenset(leaf.name for leaf in others) - set(self._names)  # declared, but not needed here
         self._plans: dict[tuple[Shape, ...], Plan] = {}
+        self._allocate: Callable[[Shape, np.dtype[Any]], NDArray[Any]] = np.empty
 
     def run(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Call the native code: the scalar figures as Python numbers, the other outputs as fresh arrays."""
@@ -134,7 +136,7 @@ class BoundEntry:
         plan = self._plans.get(key) or self._make_plan(key)
         outputs: dict[str, NDArray[Any]] = {}
         for name, place, shape, dtype in plan.fresh:
-            out = outputs[name] = np.empty(shape, dtype)
+            out = outputs[name] = self._allocate(shape, dtype)
             table[place] = address(out)
         base = arena.base if plan.arena <= arena.size else arena.reserve(plan.arena)
         if not self.team.is_ready:
@@ -145,6 +147,24 @@ class BoundEntry:
                 code, {leaf.name: array for (leaf, _), array in zip(self.given, held, strict=True)}, plan.dims
             )
         return {name: value.value for name, value in self.figures}, outputs
+
+    @contextmanager
+    def elsewhere(
+        self,
+        variables: Mapping[str, NDArray[Any]],
+        arena: Arena,
+        allocate: Callable[[Shape, np.dtype[Any]], NDArray[Any]],
+    ) -> Iterator[None]:
+        """Calls meanwhile use these copies of the variables, this arena, and memory from `allocate` for outputs."""
+        kept = list(self.table), self._arena, self._allocate
+        for place, name in enumerate(self.entry.leaves):
+            if name in variables:
+                self.table[place] = address(variables[name])
+        self._arena, self._allocate = arena, allocate
+        try:
+            yield
+        finally:
+            self.table[:], self._arena, self._allocate = kept
 
     def _make_plan(self, shapes: tuple[Shape, ...]) -> Plan:
         dims = solve(self.signature, [leaf for leaf, _ in self.given], shapes)

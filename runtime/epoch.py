@@ -7,7 +7,7 @@ which calls the entry and adds up its figures. One call makes many steps.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,6 +141,16 @@ class BatchLoop:
             self._arena.busy = False
         if code:
             raise self._bound.error(code, self._data.arrays, self._dims)
+
+    def count(self, figures: Mapping[str, Any]) -> None:
+        """A batch that was made in another way, with these figures."""
+        rows = min(self.batch, len(self._order) - self.position)
+        for name, figure in zip(self.names, self._figures, strict=False):
+            figure.sum += float(figures[name]) * rows
+        self._job.position += rows
+        if self._job.advance:
+            counter = ctypes.c_int64.from_address(self._job.counter)
+            counter.value += 1
 
     @property
     def position(self) -> int:

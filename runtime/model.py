@@ -32,6 +32,7 @@ from graphc.runtime.threads import STOP, WORKER, Team, check_threads
 from graphc.runtime.variables import Hypers, Variables, unknown_name
 
 if TYPE_CHECKING:  # what a program that only predicts does not need is loaded when it is used
+    from graphc.runtime.bounds import BoundsCheck
     from graphc.runtime.dataset import Dataset
     from graphc.runtime.epoch import BatchLoop
     from graphc.runtime.finite import FiniteCheck
@@ -86,7 +87,8 @@ class Model:
         self._epoch = self._library.function(signature.epoch, 1) if signature.epoch else None
         self._counter: Any = ctypes.c_int64.from_address(address(self._store.counter))
         self._lock = threading.RLock()  # the arena knows whether this very thread is inside a call
-        self._watch: FiniteCheck | None = None
+        self._watch: FiniteCheck | BoundsCheck | None = None
+        self._check: str | None = None
         self._store.set_hypers()
         self._store.initialise(0)
         _models.add(self)
@@ -154,22 +156,28 @@ class Model:
 
     @property
     def check(self) -> str | None:
-        """What calls are watched for; None, or "finite": NaN and infinity are a `NonFiniteError`.
+        """What calls are watched for: None, "finite" or "bounds".
 
-        It names the op, the line of the model file and the index of the first such value; the variables are as they
-        were before the call. That needs the source, so it is not for models loaded from an artifact.
+        "finite": NaN and infinity are a `NonFiniteError` that names the op, the line of the model file and the index of
+        the first such value; the variables are as they were before the call. That needs the source, so it is not for
+        models loaded from an artifact. "bounds": code runs between guard pages (graphc.runtime.bounds); slow.
         """
-        return "finite" if self._watch is not None else None
+        return self._check
 
     @check.setter
     def check(self, what: str | None) -> None:
-        if what is not None and what != "finite":
-            raise OptionError(f'check must be None or "finite", not {shown(what)}')
+        from graphc.runtime.bounds import BoundsCheck
         from graphc.runtime.finite import FiniteCheck
 
+        watch: FiniteCheck | BoundsCheck | None = None
+        if what == "finite":
+            watch = FiniteCheck(self._store, self._inspection().explain_non_finite)
+        elif what == "bounds":
+            watch = BoundsCheck(self._store, self._arena.limit)
+        elif what is not None:
+            raise OptionError(f'check must be None, "finite" or "bounds", not {shown(what)}')
         with self._lock:
-            explain = self._inspection().explain_non_finite if what else None
-            self._watch = FiniteCheck(self._store, explain) if explain is not None else None
+            self._watch, self._check = watch, what
 
     def init(self, seed: int = 0) -> None:
         """First values from the initialisers, slots and step counter back to the start. Hyper-parameters stay."""
