@@ -117,8 +117,8 @@ class Artifact:
 
 
 def _without_target(signature: Signature) -> Signature:
-    """What all builds have in common: all but the target, and the scratch memory that its code needs."""
-    entries = {name: replace(entry, arena=0) for name, entry in signature.entries.items()}
+    """What all builds have in common: all but the target, its use of threads, and the scratch memory of its code."""
+    entries = {name: replace(entry, arena=0, private=0, parallel=False) for name, entry in signature.entries.items()}
     return replace(signature, target=Target("", ""), entries=entries)
 
 

@@ -28,11 +28,11 @@ WORKER, STOP = "graphc_worker", "graphc_stop"
 VARIABLE = "GRAPHC_THREADS"
 MOST = 256  # threads of a model
 _VERSION = 1
-_PATIENCE, _CROWDED_PATIENCE = 80_000, 2_000  # ns to turn round before sleeping; if there are more threads than CPUs
-_RELIEF = 32  # after steps that other processes held up, run alone for so many times the time of one
-_FUTEX = {"x86_64": 202, "aarch64": 98}  # the number of the system call
-_LINE = 64
-_FORKS, _DONE = 384, 16  # bytes: forks of a pool, and jobs done in a worker's line
+PATIENCE, _CROWDED_PATIENCE = 80_000, 2_000  # ns to turn round before sleeping; if there are more threads than CPUs
+RELIEF = 32  # after steps that other processes held up, run alone for so many times the time of one
+FUTEX = {"x86_64": 202, "aarch64": 98}  # the number of the system call
+LINE = 64
+POOL, _DONE = 384, 16  # bytes: of a pool without its workers' lines, where its forks are counted; jobs in a line
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -49,7 +49,7 @@ class Team:
         """`threads` as given by the user; `library` has the workers' loop, None if no entry is worth threads."""
         self._wanted = check_threads(threads) if threads is not None else None
         self._library = library
-        self._native = _Team(_VERSION, 0, 1, _PATIENCE)
+        self._native = _Team(_VERSION, 0, 1, PATIENCE)
         self.address = ctypes.addressof(self._native)
         self.is_ready = True
         self.forget()
@@ -69,7 +69,7 @@ class Team:
         """Have a pool with workers enough; where there can be none, one thread does the work."""
         self.is_ready = True
         if self._library is not None and self.threads > 1:
-            self._native.patience = _PATIENCE if self.threads <= cpus() else _CROWDED_PATIENCE
+            self._native.patience = PATIENCE if self.threads <= cpus() else _CROWDED_PATIENCE
             pool = _pool(self._library, self.threads - 1)
             self._native.pool = pool.address if pool else 0
             self._native.threads = min(self.threads, len(pool.workers) + 1) if pool else 1
@@ -80,16 +80,16 @@ class Pool:
 
     def __init__(self, library: Library) -> None:
         self._library = library  # the code in which workers wait must stay
-        self._memory = aligned_bytes(_FORKS + _LINE * (MOST + 1))
+        self._memory = aligned_bytes(POOL + LINE * (MOST + 1))
         self.address = int(self._memory.ctypes.data)
         self._fields = (ctypes.c_int64 * 6).from_address(self.address)
         self._fields[:] = [
             _VERSION,
             0,
             _symbol("syscall"),
-            _FUTEX[machine()],
+            FUTEX[machine()],
             _symbol("clock_gettime"),
-            _RELIEF,
+            RELIEF,
         ]
         self._run, self._stop = library.function(WORKER, 2), library.function(STOP, 1)
         self.workers: list[threading.Thread] = []
@@ -125,11 +125,11 @@ class Pool:
     @property
     def forks(self) -> int:
         """Steps that were shared out."""
-        return int(ctypes.c_int64.from_address(self.address + _FORKS).value)
+        return int(ctypes.c_int64.from_address(self.address + POOL).value)
 
     def jobs(self, worker: int) -> int:
         """How many of them worker `worker` (from 1 on) took part in."""
-        return int(ctypes.c_int64.from_address(self.address + _FORKS + _LINE * worker + _DONE).value)
+        return int(ctypes.c_int64.from_address(self.address + POOL + LINE * worker + _DONE).value)
 
 
 _lock = threading.Lock()
@@ -140,7 +140,7 @@ _left_behind: list[Pool] = []  # of the parent, in a forked child
 
 def _pool(library: Library, workers: int) -> Pool | None:
     """The pool of this process with at least so many workers; None where there can be none."""
-    if not sys.platform.startswith("linux") or machine() not in _FUTEX or sys.is_finalizing():
+    if not sys.platform.startswith("linux") or machine() not in FUTEX or sys.is_finalizing():
         return None
     with _lock:
         if "pool" not in _state:

@@ -57,7 +57,7 @@ int main(int argc, char **argv) {
 
     struct net_ctx *net;
     if (net_open(&net, NULL) != NET_OK) fail("net_open", "not enough memory");
-    int64_t bytes = net_arena_bytes(count); /* the test is one batch */
+    int64_t bytes = net_arena_bytes(count, 1); /* the test is one batch */
     void *arena = aligned_alloc(64, (size_t)(bytes + 64) / 64 * 64);
     if (net_set_arena(net, arena, bytes) != NET_OK) fail("net_set_arena", net_last_error(net));
     if (net_load(net, values, size) != NET_OK) fail(argv[1], net_last_error(net));

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
-from graphc.c_api import layout
+from graphc.c_api import layout, threads
 from graphc.c_api.expressions import emit, emit_magnitude
 from graphc.c_api.layout import DIMS, Layout
 from graphc.codegen.llvm import Function, Module, Value, const
@@ -31,6 +31,8 @@ class _Library:
         self.module, self.plan = module, plan
         self.messages = [""]
         self.names: list[str] = []
+        # without a task that is worth sharing the module has no code for workers
+        self.stop = threads.emit_stop(module, plan) if "team" in module.kernels else None
 
     def emit(self) -> list[str]:
         signature = self.plan.signature
@@ -79,6 +81,7 @@ class _Library:
         self._emit_open()
         self._emit_close()
         self._emit_set_arena()
+        self._emit_set_threads()
 
     def _emit_open(self) -> None:
         """int open(ctx **out, void *memory): zeros, then hyper-parameters, and the step counter at 1."""
@@ -96,6 +99,7 @@ class _Library:
         f.intrinsic("llvm.memset", "void", base, const("i8", 0), const("i64", plan.size), Value("false", "i1"))
         f.store(f.zext(is_own, "i64"), f.offset(base, "i8", layout.IS_OWN))
         f.store(const("i64", 1), f.offset(base, "i8", plan.counter))
+        threads.emit_team(f, base)
         for leaf in plan.variables:
             if leaf.role == "hyper" and leaf.init is not None:
                 raw = NUMPY[leaf.dtype].type(leaf.init.args.get("value", 0.0)).tobytes()
@@ -111,6 +115,8 @@ class _Library:
         self.module.declare("free", "void", ["ptr"])
         f = self._function("close", [("ptr", "context")], "void")
         with f.when(f.icmp("ne", f["context"], NULL)):
+            if self.stop is not None:
+                f.call(self.stop, "void", f["context"])
             f.call("free", "void", f.load(f.offset(f["context"], "i8", layout.OWN_ARENA), "ptr"))
             with f.when(f.icmp("ne", f.load(f.offset(f["context"], "i8", layout.IS_OWN), "i64"), 0)):
                 f.call("free", "void", f["context"])
@@ -140,22 +146,47 @@ class _Library:
         f.ret(const("i32", layout.OK))
         self.module.add(f)
 
+    def _emit_set_threads(self) -> None:
+        """int set_threads(ctx *, int threads): of later calls."""
+        f = self._function("set_threads", [("ptr", "context"), ("i32", "threads")])
+        self._need_context(f)
+        most = layout.MOST_THREADS
+        allowed = f"threads must be from 1 to {most}"
+        for wrong in (f.icmp("slt", f["threads"], 1), f.icmp("sgt", f["threads"], most)):
+            self._fail(f, wrong, layout.ERROR_THREADS, allowed)
+        if self.stop is not None:
+            f.call(self.stop, "void", f["context"])
+            with f.when(f.icmp("ne", f["threads"], 1)):
+                wanted = f.sext(f["threads"], "i64")
+                short = f.icmp("slt", f.add(threads.emit_start(f, self.module, self.plan, wanted), 1), wanted)
+                with f.when(short, cold=True):
+                    f.call(self.stop, "void", f["context"])
+                self._fail(f, short, layout.ERROR_THREADS, "the system grants no more threads")
+        f.ret(const("i32", layout.OK))
+        self.module.add(f)
+
     # ---- sizes -------------------------------------------------------------------------------------------------------
 
     def _emit_arena_size(self) -> None:
-        """int64_t arena_bytes(dims): enough for every function; -1 for sizes that are not allowed."""
-        f = self._function("arena_bytes", self._dims(self.plan.dims), "i64")
+        """int64_t arena_bytes(dims, int threads): enough for every function; -1 for sizes that are not allowed."""
+        f = self._function("arena_bytes", [*self._dims(self.plan.dims), ("i32", "threads")], "i64")
         sizes = {name: f[f"dim {name}"] for name in self.plan.dims}
         for fault, _ in self._size_faults(f, sizes):
             with f.when(fault, cold=True):
                 f.ret(const("i64", -1))
                 f.begin(f.fresh("dead"))
-        arenas = [entry.arena for entry in self.plan.signature.entries.values()]
-        whole: Expr = ("max", *arenas) if len(arenas) > 1 else arenas[0]
-        with f.when(f.fcmp("oge", emit_magnitude(f, whole, sizes), LARGEST), cold=True):
+        others = f.sext(f.sub(f["threads"], 1), "i64")
+        with f.when(f.icmp("ugt", others, layout.MOST_THREADS - 1), cold=True):
             f.ret(const("i64", -1))
             f.begin(f.fresh("dead"))
-        f.ret(emit(f, whole, sizes))
+        largest: Value | None = None
+        for entry in self.plan.signature.entries.values():
+            with f.when(f.fcmp("oge", emit_magnitude(f, _whole(entry), sizes), LARGEST), cold=True):
+                f.ret(const("i64", -1))
+                f.begin(f.fresh("dead"))
+            need = _need(f, entry, sizes, others)
+            largest = need if largest is None else f.select(f.icmp("sgt", need, largest), need, largest)
+        f.ret(largest)
         self.module.add(f)
 
     def _size_faults(self, f: Function, sizes: Mapping[str, Value]) -> list[tuple[Value, str]]:
@@ -196,7 +227,8 @@ class _Library:
         for i in range(len(entry.leaves) + len(entry.outputs)):
             own = None if i in given else f.offset(f["context"], "i8", plan.slab + plan.places[entry.leaves[i]])
             f.store(own or f[f"at {given[i]}"], f.offset(table, "ptr", i))
-        code = f.call(entry.symbol, "i64", table, f.offset(f["context"], "i8", DIMS), arena, NULL)
+        team = f.offset(f["context"], "i8", layout.TEAM)
+        code = f.call(entry.symbol, "i64", table, f.offset(f["context"], "i8", DIMS), arena, team)
         self._report(f, entry, code)
         if key in ("step", "apply"):
             counter = f.offset(f["context"], "i8", plan.counter)
@@ -206,11 +238,12 @@ class _Library:
 
     def _arena(self, f: Function, entry: Entry, sizes: Mapping[str, Value]) -> Value:
         """The arena, which is large enough."""
-        too_large = f.fcmp("oge", emit_magnitude(f, entry.arena, sizes), LARGEST)
+        too_large = f.fcmp("oge", emit_magnitude(f, _whole(entry), sizes), LARGEST)
         self._fail(f, too_large, layout.ERROR_SIZES, "the sizes need more memory than there can be")
         have = f.load(f.offset(f["context"], "i8", layout.ARENA_SIZE), "i64")
-        short = f.icmp("slt", have, emit(f, entry.arena, sizes))
-        self._fail(f, short, layout.ERROR_ARENA, "the arena is too small for these sizes: see set_arena")
+        others = f.sub(f.load(f.offset(f["context"], "i8", layout.TEAM + 16), "i64"), 1)
+        short = f.icmp("slt", have, _need(f, entry, sizes, others))
+        self._fail(f, short, layout.ERROR_ARENA, "the arena is too small for these sizes and threads: see set_arena")
         return f.load(f.offset(f["context"], "i8", layout.ARENA), "ptr")
 
     def _report(self, f: Function, entry: Entry, code: Value) -> None:
@@ -328,6 +361,16 @@ class _Library:
             weight = f.add(f.mul(loop.index, 2), 1)
             loop.next = [f.add(loop.values[0], f.mul(word, weight))]
         return loop.results[0]
+
+
+def _whole(entry: Entry) -> Expr:
+    """The most scratch memory an entry can need, with as many threads as there may be."""
+    return ("+", entry.arena, ("*", layout.MOST_THREADS, entry.private))
+
+
+def _need(f: Function, entry: Entry, sizes: Mapping[str, Value], others: Value) -> Value:
+    """The scratch memory an entry needs, with so many threads besides the first."""
+    return f.add(emit(f, entry.arena, sizes), f.mul(others, emit(f, entry.private, sizes)))
 
 
 def _misaligned(f: Function, address: Value) -> Value:

@@ -37,7 +37,7 @@ TOP = """\
 // How it is used:
 //     struct PREFIX_ctx *model;
 //     PREFIX_open(&model, NULL);
-//     PREFIX_set_arena(model, NULL, PREFIX_arena_bytes(DIMS));      for the largest sizes there will be
+//     PREFIX_set_arena(model, NULL, PREFIX_arena_bytes(DIMS));       for the largest sizes there will be
 //     PREFIX_load(model, data, bytes);                             values from Python's model.save_flat or PREFIX_store
 //     if (PREFIX_forward(model, ...) != UPPER_OK) puts(PREFIX_last_error(model));
 //     PREFIX_close(model);
@@ -64,7 +64,11 @@ int PREFIX_open(struct PREFIX_ctx **context, void *memory);
 // Gives back what the library allocated; NULL is allowed.
 void PREFIX_close(struct PREFIX_ctx *context);
 
-// Scratch memory that suffices for every function at these sizes; -1 if they are not allowed.
+// How many threads a call may use: 1 at first, at most 64. They are started here, wait without using a CPU, and end
+// with the next call of this function or with PREFIX_close. What is computed does not depend on their number.
+int PREFIX_set_threads(struct PREFIX_ctx *context, int threads);
+
+// Scratch memory that suffices for every function at these sizes and threads; -1 if they are not allowed.
 int64_t PREFIX_arena_bytes(DIMENSIONS);
 // The scratch memory of later calls: `memory` (aligned to 64), or, if it is NULL, memory of the library.
 int PREFIX_set_arena(struct PREFIX_ctx *context, void *memory, int64_t bytes);
@@ -105,8 +109,8 @@ def header(plan: Layout) -> str:
 
 def _filled(text: str, plan: Layout) -> str:
     names = list(plan.dims.values())
-    dimensions = ", ".join(f"int64_t {name}" for name in names) or "void"
-    text = text.replace("DIMENSIONS", dimensions).replace("DIMS", ", ".join(names))
+    dimensions = ", ".join([*(f"int64_t {name}" for name in names), "int threads"])
+    text = text.replace("DIMENSIONS", dimensions).replace("DIMS", ", ".join([*names, "1"]))
     return text.replace("PREFIX", plan.prefix).replace("UPPER", plan.prefix.upper())
 
 

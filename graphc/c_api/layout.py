@@ -4,7 +4,8 @@ bytes   field
     0   address of the arena           8  its size
    16   number of the last message    24  1 if the memory is the library's own
    32   address of the arena if it is the library's own
-   64   values of the dimensions, then the table of addresses of the entry being called
+   64   the team                     128  values of the dimensions, then the table of addresses of the entry being called
+    .   the pool of workers, a handle for each, and what its start is told
     .   the variables, each on a multiple of 64 bytes (as `graphc.runtime.flat` stores them)
 """
 
@@ -18,8 +19,10 @@ from graphc.runtime.buffers import ALIGNMENT, slab_places
 from graphc.runtime.dimexpr import symbols
 from graphc.runtime.signature import Entry, Leaf, Signature
 from graphc.runtime.store import variables
+from graphc.runtime.threads import LINE, POOL
 
-ARENA, ARENA_SIZE, MESSAGE, IS_OWN, OWN_ARENA, DIMS = 0, 8, 16, 24, 32, 64
+ARENA, ARENA_SIZE, MESSAGE, IS_OWN, OWN_ARENA, TEAM, DIMS = 0, 8, 16, 24, 32, 64, 128
+MOST_THREADS = 64
 MAX_DIM = (1 << 31) - 1  # of a dimension without an upper bound of its own
 CODES = (
     ("OK", "done"),
@@ -29,8 +32,14 @@ CODES = (
     ("ERROR_INDEX", "an input holds an index out of range; nothing was written"),
     ("ERROR_DATA", "the data is not what PREFIX_store writes for this model, or damaged"),
     ("ERROR_MEMORY", "memory is not aligned to 64 bytes, too small, or not to be had"),
+    ("ERROR_THREADS", "the number of threads is not allowed, or the system grants no more"),
 )
-OK, ERROR_NULL, ERROR_SIZES, ERROR_ARENA, ERROR_INDEX, ERROR_DATA, ERROR_MEMORY = range(7)
+OK, ERROR_NULL, ERROR_SIZES, ERROR_ARENA, ERROR_INDEX, ERROR_DATA, ERROR_MEMORY, ERROR_THREADS = range(8)
+
+
+def aligned(size: int) -> int:
+    """The next multiple of 64."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 class Layout:
@@ -43,11 +52,14 @@ class Layout:
         self.sizes, places = slab_places(self.variables)
         longest = max(len(entry.leaves) + len(entry.outputs) for entry in signature.entries.values())
         self.table = DIMS + 8 * len(signature.dims)
-        self.slab = -(-(self.table + 8 * longest) // ALIGNMENT) * ALIGNMENT
+        self.pool = aligned(self.table + 8 * longest)
+        self.handles = self.pool + POOL + LINE * (MOST_THREADS + 1)
+        self.told = self.handles + 8 * (MOST_THREADS + 1)
+        self.slab = aligned(self.told + 16 * (MOST_THREADS + 1))
         self.slab_size = places[-1]
         self.places = dict(zip((leaf.name for leaf in self.variables), places, strict=False))
         self.size = self.slab + self.slab_size
-        self.dims = distinct((dim.name for dim in signature.dims), taken=("context",))
+        self.dims = distinct((dim.name for dim in signature.dims), taken=("context", "threads"))
 
     @cached_property
     def constants(self) -> dict[str, str]:

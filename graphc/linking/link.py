@@ -18,7 +18,10 @@ from graphc.linking.shared_object import SHT_STRTAB, Chunk, SharedObject, String
 from graphc.runtime import elf
 from graphc.runtime.errors import InternalError
 
-LIBC = ("aligned_alloc", "free", "memcmp", "memcpy", "memmove", "memset", "syscall")
+LIBC = (
+    "aligned_alloc", "clock_gettime", "free", "memcmp", "memcpy", "memmove", "memset", "pthread_create",
+    "pthread_join", "syscall",
+)  # fmt: skip
 LIBM = (
     "ceil", "ceilf", "cos", "cosf", "exp", "expf", "floor", "floorf", "fma", "fmaf", "fmod", "fmodf", "ldexp",
     "ldexpf", "log", "logf", "pow", "powf", "rint", "rintf", "roundeven", "roundevenf", "sin", "sinf", "trunc",

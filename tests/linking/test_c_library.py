@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc.c_api.layout import Layout
 from graphc.c_api.names import comment, distinct, identifier
 from graphc.driver import compile_for_c
 from graphc.runtime.errors import GraphcError, OptionError, WeightsError
@@ -33,8 +35,9 @@ train net:
     optimizer = momentum(lr = lr)
 """
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="shared objects of ELF")
-ALLOWED = {"aligned_alloc", "free", "memcmp", "memcpy", "memmove", "memset", "syscall"}
-OK, ERROR_NULL, ERROR_SIZES, ERROR_ARENA, ERROR_INDEX, ERROR_DATA, ERROR_MEMORY = range(7)
+ALLOWED = {"aligned_alloc", "clock_gettime", "free", "memcmp", "memcpy", "memmove", "memset", "syscall"}
+ALLOWED |= {"pthread_create", "pthread_join"}
+OK, ERROR_NULL, ERROR_SIZES, ERROR_ARENA, ERROR_INDEX, ERROR_DATA, ERROR_MEMORY, ERROR_THREADS = range(8)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,7 @@ class Library:
 def net(folder: Path) -> Library:
     library = Library(folder)
     values = np.fromfile(folder / "net.flat", np.uint8)
-    assert library.set_arena(library.context, None, library.arena_bytes(8, 4)) == OK
+    assert library.set_arena(library.context, None, library.arena_bytes(8, 4, 1)) == OK
     assert library.load(library.context, values, len(values)) == OK
     return library
 
@@ -151,9 +154,16 @@ def test_mistakes_have_codes_and_words(net: Library) -> None:
         assert net.step(net.context, rows, steps, words, x, target, loss) == ERROR_SIZES
         assert net.error().startswith(message)
     assert net.step(net.context, 8, 3, words, x, target, loss) == ERROR_SIZES and net.error() == "T is even"
-    assert net.arena_bytes(8, 3) == net.arena_bytes(0, 4) == net.arena_bytes(-(2**63), 4) == -1
+    assert (
+        net.arena_bytes(8, 3, 1)
+        == net.arena_bytes(8, 4, 0)
+        == net.arena_bytes(8, 4, 65)
+        == net.arena_bytes(0, 4, 1)
+        == -1
+    )
+    assert net.arena_bytes(-(2**63), 4, 1) == net.arena_bytes(8, 4, -(2**31)) == -1
     huge = 2**31 - 2
-    assert net.arena_bytes(huge, huge) == -1 or net.arena_bytes(huge, huge) > huge
+    assert net.arena_bytes(huge, huge, 1) == -1 or net.arena_bytes(huge, huge, 1) > huge
     assert net.step(net.context, huge, huge, words, x, target, loss) in (ERROR_ARENA, ERROR_SIZES)
     for wrong in (7, -1, 2**31 - 1, -(2**31)):
         bad = words.copy()
@@ -161,6 +171,53 @@ def test_mistakes_have_codes_and_words(net: Library) -> None:
         assert net.step(net.context, 8, 4, bad, x, target, loss) == ERROR_INDEX
         assert net.error() == "words holds an index out of range"
     assert net.step(net.context, 8, 4, words, x, target, loss) == OK
+
+
+WIDE = """
+use std.nn: dense
+dim B
+model net(x: f32[B, 256]) -> (y: f32[B, 64]):
+    param one = dense[O=512], two = dense[O=64]
+    y = x |> one |> tanh |> two
+train net:
+    input target: f32[B, 64]
+    loss = mean((y - target) ** 2)
+    optimizer = adam(lr = 1e-3)
+"""
+
+
+@ON_LINUX
+def test_threads_give_the_same_bits_and_end(tmp_path: Path) -> None:
+    (tmp_path / "net.gc").write_text(WIDE)
+    for name, data in compile_for_c(tmp_path / "net.gc", ("shared", "flat")).items():
+        (tmp_path / name).write_bytes(data)
+    rng = np.random.default_rng(0)
+    x, target = rng.normal(size=(192, 256)).astype("f4"), rng.normal(size=(192, 64)).astype("f4")
+    values = np.fromfile(tmp_path / "net.flat", np.uint8)
+    pool = Layout(graphc.compile(tmp_path / "net.gc").signature).pool
+    tasks = len(os.listdir("/proc/self/task"))
+    results = []
+    for counts in ((1, 1, 1, 1), (2, 2, 2, 2), (4, 1, 3, 2)):
+        net = Library(tmp_path)
+        assert net.load(net.context, values, len(values)) == OK
+        assert net.set_arena(net.context, None, net.arena_bytes(192, 4)) == OK
+        loss = np.zeros(1, "f4")
+        for count in counts:
+            assert net.set_threads(net.context, count) == OK
+            assert len(os.listdir("/proc/self/task")) == tasks + count - 1
+            for _ in range(3):
+                assert net.step(net.context, 192, x, target, loss) == OK
+            assert net.context.value is not None
+            forks = ctypes.c_int64.from_address(net.context.value + pool + 384).value
+            assert count == 1 or forks > 0
+        for wrong in (0, -1, 65, 2**31 - 1):
+            assert net.set_threads(net.context, wrong) == ERROR_THREADS
+        after = np.zeros_like(values)
+        assert net.store(net.context, after, len(after)) == OK
+        net.close(net.context)
+        assert len(os.listdir("/proc/self/task")) == tasks
+        results.append(after.tobytes())
+    assert results[0] == results[1] == results[2] != values.tobytes()
 
 
 @ON_LINUX
@@ -178,7 +235,7 @@ def test_memory_of_the_caller(folder: Path, net: Library) -> None:
     data, loss = batch(8), np.zeros(1)
     arguments = (context, 8, 4, data["words"], data["x"], data["target"], loss)
     assert net.step(*arguments) == ERROR_ARENA
-    need = net.arena_bytes(8, 4)
+    need = net.arena_bytes(8, 4, 1)
     arena = np.zeros(need + 128, np.uint8)
     first = arena.ctypes.data + -arena.ctypes.data % 64
     assert net.set_arena(context, ctypes.c_void_p(first + 1), need) == ERROR_MEMORY
