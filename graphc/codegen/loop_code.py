@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from graphc.codegen import contraction, merge_sort, primitives, row_update
 from graphc.codegen.contraction import PART, share
@@ -224,6 +225,8 @@ class _Statements:
         else:
             full = f.and_(high, -width)
             rest = 0 if isinstance(extent, int) and extent % width == 0 else f.sub(high, full)
+            if low != 0 and rest != 0:  # of parts without a turn none has the rest
+                rest = f.select(f.icmp("slt", cast(Value, low), high), rest, 0)
         values = [const(vector(llvm_type(x.temp.dtype), width), x.identity) for x in stmt.folds]
         if full != 0:
             with f.loop(low, full, width, carried=values, may_be_empty=not isinstance(full, int)) as loop:

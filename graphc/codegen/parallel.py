@@ -97,7 +97,9 @@ def _owners(kernel: Kernel, found: list[_Found | None]) -> list[int | None]:
     body = kernel.body
     owner: list[int | None] = [None] * len(body)
     written = _writes(body)
-    for number, chosen in enumerate(found):
+    needy = [number for number, chosen in enumerate(found) if chosen is not None and chosen.private]
+    for number in dict.fromkeys([*needy, *range(len(body))]):  # those first whose memory others may only prepare
+        chosen = found[number]
         if chosen is None or owner[number] is not None:
             continue
         others = [n for n in range(len(body)) if n != number and _touches((body[n],), chosen.private)]
@@ -158,7 +160,7 @@ def _private_of_loop(loop: For) -> dict[Buffer, None] | None:
         if stmt.at.coefficient(loop.var) != 0:
             if shared.setdefault(stmt.buffer, _key(stmt.at)) != _key(stmt.at) and _loads((loop,), stmt.buffer):
                 return None
-        elif stmt.buffer.role == "scratch":
+        elif stmt.buffer.role == "scratch" and not stmt.add:
             private[stmt.buffer] = None
         else:
             return None
@@ -183,7 +185,7 @@ def _private_of_contractions(stmt: Stmt) -> dict[Buffer, None] | None:
                 return None
             stored.update({store.buffer: None for store in one.epilogue})
         elif isinstance(one, Store) and id(one) not in inside:
-            if one.buffer.role != "scratch":
+            if one.buffer.role != "scratch" or one.add:
                 return None
             private[one.buffer] = None
     if not contractions or any(b in private for b in stored):

@@ -90,6 +90,47 @@ def test_lenet_with_dropout_has_the_same_bits() -> None:
     assert len(results) == 1
 
 
+PADDED = """
+use std.nn: conv2d, depthwise_conv2d, batch_norm, dense
+dim B, C = 10
+model net(x: f32[B, 15, 15, 3]) -> (logits: f32[B, C]):
+    param one = conv2d[K=3, O=20](pad=same), norm = batch_norm, two = depthwise_conv2d[K=3](pad=same)
+    param three = conv2d[K=3, O=24](pad=same, stride=2), last = dense[O=C]
+    logits = x |> one |> norm |> relu |> two |> three |> tanh |> flatten |> last
+train net:
+    input y: i32[B]
+    loss = cross_entropy(logits, y)
+    optimizer = adam(lr = 1e-2)
+"""
+
+TOKENS = """
+use std.nn: embedding, dense, attention
+dim B, T, C = 10
+model net(tokens: i32[B, T]) -> (logits: f32[B, C]):
+    param table = embedding[V=40, E=64], attend = attention[A=4], last = dense[O=C]
+    logits = tokens |> table |> attend |> mean(axis=T) |> last
+train net:
+    input y: i32[B]
+    loss = cross_entropy(logits, y)
+    optimizer = adam(lr = 1e-2)
+"""
+
+
+@pytest.mark.parametrize(("source", "shape"), [(PADDED, (15, 15, 3)), (TOKENS, (33,))], ids=["images", "tokens"])
+def test_convolutions_normalisation_embedding_and_attention_have_the_same_bits(
+    source: str, shape: tuple[int, ...]
+) -> None:
+    results = set()
+    for model in variants(graphc.compile_source(source)):
+        for rows in (1, 37):
+            rng = np.random.default_rng(rows)
+            x = rng.normal(size=(rows, *shape)).astype("f4")
+            first = {"tokens": rng.integers(0, 40, (rows, *shape)).astype("i4")} if source is TOKENS else {"x": x}
+            found = trained(model, {**first, "y": rng.integers(0, 10, rows).astype("i4")}, 3)
+            results.add((rows, found, bits(model.states)))
+    assert len(results) == 2
+
+
 FUNCTIONS = """
 dim B, T
 model f(x: f32[B, T], n: i32[B]) -> (soft: f32[B, T], normed: f32[B, T], total: f32, columns: f32[T], rows: f32[B],

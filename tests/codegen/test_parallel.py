@@ -1,0 +1,96 @@
+"""How kernels are shared out, and where threads must meet: plans, without running them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable
+from functools import cache
+
+import graphc
+from graphc.codegen.parallel import phases
+from graphc.codegen.spmd import Program, Step
+from graphc.codegen.target import host
+
+SOURCE = """
+use std.nn: conv2d, dense
+dim B, C = 10
+model net(x: f32[B, 16, 16, 8]) -> (logits: f32[B, C]):
+    param one = conv2d[K=3, O=32](pad=same), two = conv2d[K=3, O=32](pad=same), last = dense[O=C]
+    logits = x |> one |> relu |> two |> relu |> max_pool(size=2) |> flatten |> last
+train net:
+    input y: i32[B]
+    loss = cross_entropy(logits, y)
+    optimizer = adam(lr = 1e-3)
+"""
+
+
+@cache
+def compiled() -> graphc.Model:
+    return graphc.compile_source(SOURCE, dims={"B": 64}, threads=1)
+
+
+def program(entry: str) -> tuple[Program, dict[Step, tuple[dict[Hashable, None], dict[Hashable, None]]]]:
+    """The plan of an entry, and what every step reads and writes, found anew from its task."""
+    code = compiled().inspection.compilation.entries[entry]  # type: ignore[union-attr]
+    places = {}
+    for step in code.program.steps:
+        reads, writes = step.phase.touched()
+        both: list[dict[Hashable, None]] = []
+        for buffers in (reads, writes):
+            found: dict[Hashable, None] = {}
+            for buffer in buffers:
+                home = step.task.writes.get(buffer) or step.task.reads.get(buffer) or buffer
+                slot = code.memory.slot_of.get(home)
+                found[
+                    ("slot", slot) if slot is not None else (getattr(home, "leaf", None), getattr(home, "name", ""))
+                ] = None
+            both.append(found)
+        places[step] = both[0], both[1]
+    return code.program, places
+
+
+def test_convolutions_with_a_border_are_shared_by_images() -> None:
+    steps = program("forward")[0].steps
+    convolutions = [s for s in steps if "conv" in s.phase.kernel.comment and s.is_shared]
+    assert len(convolutions) == 2
+    for step in convolutions:
+        assert step.phase.split is not None and step.phase.split.loop is not None
+        assert step.phase.split.loop.var.name == "n"
+        assert [buffer.name for buffer in step.phase.private] == ["image"]
+        assert len(step.phase.kernel.body) == 2, "every thread clears the border of its own image"
+
+
+def test_gradients_of_weights_are_shared_by_tiles_and_never_summed_by_threads() -> None:
+    steps = [s for s in program("step")[0].steps if "conv_weights" in s.phase.kernel.comment and s.is_shared]
+    assert sum(s.phase.split is not None and s.phase.split.loop is None for s in steps) == 2
+    for step in steps:
+        assert not any(buffer.name in ("total", "sums") for buffer in step.phase.private)
+
+
+def test_threads_meet_between_steps_that_touch_the_same_memory() -> None:
+    for entry in ("forward", "step", "gradients", "apply"):
+        found, places = program(entry)
+        meetings = list(itertools.accumulate(step.meet for step in found.steps))
+        numbered = list(zip(found.steps, meetings, strict=True))
+        for (one, before), (two, after) in itertools.combinations(numbered, 2):
+            (read_one, write_one), (read_two, write_two) = places[one], places[two]
+            crosses = write_one.keys() & (read_two.keys() | write_two.keys()) or read_one.keys() & write_two.keys()
+            if crosses and (one.is_shared or two.is_shared):
+                assert before < after, f"{one.phase.kernel.comment} and {two.phase.kernel.comment}"
+
+
+def test_private_memory_of_a_step_does_not_overlap() -> None:
+    found = program("step")[0]
+    assert found.private and found.private_sizes
+    for step in found.steps:
+        offsets = [found.private[buffer] for buffer in step.phase.private]
+        assert len(dict.fromkeys(offsets)) == len(offsets)
+        assert all(isinstance(offset, int) and offset % 64 == 0 for offset in offsets)
+
+
+def test_every_statement_is_in_one_phase() -> None:
+    for entry in ("step", "forward"):
+        for step in program(entry)[0].steps:
+            kernel = step.task.kernel
+            parts = phases(kernel, host())
+            assert sorted(map(id, kernel.body)) == sorted(id(s) for part in parts for s in part.kernel.body)
