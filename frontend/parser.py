@@ -146,7 +146,7 @@ class _Feeder:
             opens = following is not None and following.indent > line.indent and self._may_open(line)
             self._line(line, following, opens)
             if len(self.diagnostics) >= self.limits.errors:
-                break
+                return ()  # perhaps between a head and its body
         end = self.source.span(len(self.source.text), len(self.source.text))
         for _ in self.levels[1:]:
             self._give(Token("_DEDENT", "", end))
