@@ -4,7 +4,7 @@ bytes   field
     0   address of the arena           8  its size
    16   number of the last message    24  1 if the memory is the library's own
    32   address of the arena if it is the library's own
-   64   the team                     128  values of the dimensions, then the table of addresses of the entry being called
+   64   the team                     128  values of the dimensions, then the table of addresses of the entry called
     .   the pool of workers, a handle for each, and what its start is told
     .   the variables, each on a multiple of 64 bytes (as `graphc.runtime.flat` stores them)
 """
