@@ -8,8 +8,10 @@ converted if that loses nothing but the rounding of a decimal.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
+import mmap
 import os
 import sys
 from collections.abc import Sequence
@@ -27,8 +29,24 @@ READY = 0x0001 | 0x0100  # NumPy's flags C_CONTIGUOUS and ALIGNED
 NUMPY: dict[str, np.dtype[Any]] = {name: np.dtype(spelling) for name, spelling in DTYPES.items()}
 
 
+_MAPPED = 1 << 16  # bytes from which memory has pages of its own
+_HUGE = 1 << 22  # bytes from which huge pages are asked for, as NumPy does
+
+
 def aligned_bytes(size: int) -> NDArray[np.uint8]:
-    """`size` zeroed bytes (at least one line) whose address is a multiple of 64."""
+    """`size` zeroed bytes (at least one line) whose address is a multiple of 64.
+
+    Much memory comes straight from the system, to which it goes back when it is dropped; `malloc` may keep it.
+    """
+    if size >= _MAPPED and hasattr(mmap, "MAP_ANONYMOUS"):
+        try:
+            pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except (OSError, OverflowError):
+            raise MemoryError(f"no memory for {size:,} bytes") from None
+        if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # a system without them
+                pages.madvise(mmap.MADV_HUGEPAGE)
+        return np.frombuffer(pages, np.uint8)
     raw = np.zeros(max(size, ALIGNMENT) + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + max(size, ALIGNMENT)]
