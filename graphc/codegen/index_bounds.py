@@ -39,10 +39,7 @@ class IndexBound:
 def index_bounds(graph: Graph) -> Iterator[IndexBound]:
     """The bounds that the graph's gathers, scatters and class losses put on its leaves, each once."""
     seen: dict[IndexBound, None] = {}
-    for node in graph.nodes():
-        index, size, ignore = _use(node)
-        if index is None:
-            continue
+    for index, size, ignore in _uses(graph):
         while _has_same_elements(index):
             index = index.inputs[0]
         leaf = index
@@ -51,6 +48,24 @@ def index_bounds(graph: Graph) -> Iterator[IndexBound]:
         if leaf.is_leaf:
             seen[IndexBound(leaf, index, size, ignore)] = None
     yield from seen
+
+
+def _uses(graph: Graph) -> Iterator[tuple[Node, Dim, int | None]]:
+    """(what is used as an index, the number of places, the value that stands for none), in scans too.
+
+    What the step of a scan uses as it reads it is a use of the whole sequence, or of the value that all steps read.
+    """
+    for node in graph.nodes():
+        index, size, ignore = _use(node)
+        if index is not None:
+            yield index, size, ignore
+        if node.op != "scan":
+            continue
+        body: Graph = node.attr("body")
+        around = dict(zip(body.leaves[1:], node.inputs, strict=True))
+        for bound in index_bounds(body):
+            if bound.is_of_all and bound.leaf.attr("role") == "input":
+                yield around[bound.leaf], bound.size, bound.ignore
 
 
 def _has_same_elements(node: Node) -> bool:

@@ -17,6 +17,7 @@ from graphc.ir.node import Node, constant, leaf, make
 from graphc.ir.types import F64, I32, TensorType
 from graphc.ir.verify import verify
 from graphc.ops.scan import build_scan, inner_leaf
+from graphc.runtime.errors import IndexRangeError
 
 B, E, H = 3, 4, 5
 LENGTHS = (1, 2, 7, 50)
@@ -149,3 +150,18 @@ def test_what_no_step_changes_is_outside_of_the_loop() -> None:
 
 def test_equal_recurrences_are_one_node() -> None:
     assert rnn(7)[0] is rnn(7)[0]
+
+
+def test_an_index_that_a_step_uses_is_checked_before_the_loop() -> None:
+    table, rows = leaf("param", "table", f64(4, H)), leaf("input", "rows", TensorType(I32, (B, symbol("T"))))
+    t, h = inner_leaf("index", TensorType(I32)), inner_leaf("carry", f64(B, H))
+    picked = make("gather", table, make("gather", rows, t, axis=1), axis=0)
+    (last,), _ = build_scan(symbol("T"), False, t, [(h, constant(0.0, f64(B, H)), make("tanh", h + picked))], [])
+    native = compile_graph(Graph("g", (table, rows), {"y": last}))
+    values = {"table": np.ones((4, H)), "rows": np.array([[0, 1], [2, 3], [3, 0]])}
+    native(values, {"T": 2})
+    for wrong in (-1, 4):
+        bad = values["rows"].copy()
+        bad[2, 1] = wrong
+        with pytest.raises(IndexRangeError, match="rows"):
+            native({**values, "rows": bad}, {"T": 2})
