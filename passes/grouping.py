@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node
+from graphc.ops.contraction import may_split, part_of
 from graphc.ops.movement import is_joined
 from graphc.ops.op import Pointwise, Reduction, Structured
 from graphc.passes.cost import weight
@@ -22,6 +23,7 @@ MOVES = frozenset({"iota", "dim", "broadcast", "transpose", "slice", "reverse"})
 FRESH = frozenset({"pad", "concat", "gather"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
 EPILOGUE = 64  # instructions of an epilogue: it stands between the products
+MOST_PARTS = 6  # of a product that are in one register tile
 HEAVIEST = 640  # instructions of a group's innermost loop: LLVM's time grows faster than linearly with them
 
 
@@ -59,6 +61,7 @@ class Group:
     readers: dict[Group, None] = field(default_factory=dict)
     sources: dict[Group, None] = field(default_factory=dict)
     weight: int = 0
+    parts: Node | None = None  # the product whose equal parts, of this shape, the members follow
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -71,7 +74,7 @@ class Group:
 
 def _heaviest(group: Group) -> int:
     """How many instructions an element of the group may cost."""
-    return EPILOGUE if group.kind == "contraction" else HEAVIEST
+    return EPILOGUE if group.kind == "contraction" and group.parts is None else HEAVIEST
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Grouping:
 
 def group_nodes(graph: Graph) -> Grouping:
     """Groups every node that computes something."""
-    builder = _Builder()
+    builder = _Builder(graph)
     for node in graph.nodes():
         if is_free(node):
             builder.sources(node)  # remembers them, so that a long chain needs no recursion
@@ -96,7 +99,8 @@ def group_nodes(graph: Graph) -> Grouping:
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, graph: Graph) -> None:
+        self.users, self.roots = graph.users(), dict.fromkeys(graph.roots)
         self.groups: dict[Group, None] = {}
         self.group_of: dict[Node, Group] = {}
         self.reasons: list[tuple[Node, Node, str]] = []
@@ -134,7 +138,9 @@ class _Builder:
     def _new(self, node: Node, after: Group | None, groups: dict[Group, None]) -> None:
         place = self._place_after(after.place if after is not None else 0.0)
         if has_epilogue(node):
-            group = Group("contraction", node.shape, place)
+            part = self._part(node)
+            group = Group("contraction", node.shape if part is None else part.shape, place)
+            group.parts = node if part is not None else None
         elif isinstance(node.definition, Reduction):
             group = Group("loop", node.inputs[0].shape, place, tuple(node.attr("axes")))
         elif is_elementwise(node) or node.op in FRESH:
@@ -147,6 +153,15 @@ class _Builder:
             for other in list(groups):
                 if self._may_merge(other, group):
                     self._merge(other, group)
+
+    def _part(self, node: Node) -> Node | None:
+        """A part of a product that is read by nothing but its equal parts."""
+        slices = self.users[node]
+        if node in self.roots or len(slices) < 2 or not may_split(node):
+            return None
+        numbers = dict.fromkeys(part_of(x, node) for x in slices)
+        whole = len(numbers) * slices[0].shape[-1] == node.shape[-1] if slices[0].shape else False
+        return slices[0] if None not in numbers and len(numbers) <= MOST_PARTS and whole else None
 
     def _place_after(self, place: float) -> float:
         """A place behind `place` and before the next one."""
@@ -251,6 +266,8 @@ class _Builder:
 
     def _operand_obstacle(self, node: Node, group: Group) -> str | None:
         for x in node.inputs:
+            if group.parts is not None and part_of(x, group.parts) is not None:
+                continue
             if is_free(x) and self._reads(x, group) and not self._spreads_row(x, group):
                 return f"{x.op} reads elements of other places"
         return None

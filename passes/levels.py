@@ -13,6 +13,7 @@ from graphc.passes.scan_motion import scan_motion
 from graphc.passes.simplify import simplify, simplify_fast_math
 from graphc.passes.sink_movement import sink_movement
 from graphc.passes.sparse_updates import sparse_updates
+from graphc.passes.split_parts import split_parts
 from graphc.passes.tidy_scans import tidy_scans
 
 FUSION: tuple[Pass, ...] = (fuse_epilogue, fuse_reduction, fuse_elementwise, fuse_strips)
@@ -39,6 +40,7 @@ O1 = (
 )
 O2 = (
     *O1,
+    split_parts,  # gates follow their product
     sink_movement,  # reshapes and transposes out of the way of fusion
     *FUSION,
 )
@@ -49,7 +51,7 @@ PASSES: dict[str, Pass] = {
     for one in (
         fold_constants, simplify, simplify_fast_math, drop_gradient_marks, decompose, normalise_convolution,
         normalise_contract, sparse_updates, sink_movement, tidy_scans, scan_motion,
-        *FUSION,
+        split_parts, *FUSION,
     )
 }  # fmt: skip
 

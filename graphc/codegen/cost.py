@@ -43,6 +43,7 @@ def cost_of(stmts: Sequence[Stmt], target: Target, vector: bool = False) -> Dim:
 def _contract(stmt: Contract, target: Target) -> Dim:
     size = stmt.temp.dtype.size // 4
     products = product(axis.extent for axis in stmt.k) * (PRODUCT * size * (FULL_WIDTH // target.vector_bytes))
+    products = products * (1 + len(stmt.others))
     return stmt.row.extent * stmt.column.extent * (products + _scalars([*scalars_of(stmt.epilogue)], target, True))
 
 

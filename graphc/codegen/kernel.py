@@ -196,7 +196,8 @@ class Contract:
     """temp = sum over k of a[a_at + row*a_row_stride + ..] * b[b_at + column*b_column_stride + ..], then the epilogue.
 
     The epilogue's stores run once for every (row, column); `workspace` holds packed panels of b.  With `vectors` b lies
-    in panels of so many vectors already: [panel][k][width].
+    in panels of so many vectors already: [panel][k][width].  With `others` a panel has a vector of columns of every
+    part, and the sums of the further parts at the same column are those temps.
     """
 
     a: Buffer
@@ -212,6 +213,7 @@ class Contract:
     epilogue: tuple[Store, ...]
     workspace: Buffer | None = None
     vectors: int | None = None
+    others: tuple[Temp, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,7 +357,7 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
                 check((*_scalars(at), value), (at,), scope)
             case Contract():
                 _require(stmt.a in buffers and stmt.b in buffers, "operands of the contraction are not declared")
-                inner = {**scope, stmt.row: None, stmt.column: None, stmt.temp: None}
+                inner = {**scope, **dict.fromkeys((stmt.row, stmt.column, stmt.temp, *stmt.others))}
                 check((), (stmt.a_at, stmt.b_at), scope)
                 _verify_block(stmt.epilogue, buffers, inner, True)
             case Routine():

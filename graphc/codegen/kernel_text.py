@@ -99,9 +99,10 @@ def _print_block(
                 lines.append(f"{pad}{buffer.name}[{at}] {'+=' if add else '='} {text}")
             case Contract():
                 ks = " x ".join(str(k.extent) for k in stmt.k)
+                temps = ", ".join(temp.name for temp in (stmt.temp, *stmt.others))
                 lines.append(
                     f"{pad}contract {stmt.row.name} in {stmt.row.extent}, {stmt.column.name} in {stmt.column.extent}"
-                    f" over {ks}: {stmt.temp.name} = sum {stmt.a.name} * {stmt.b.name}"
+                    f" over {ks}: {temps} = sum {stmt.a.name} * {stmt.b.name}"
                 )
                 lines += _print_block(stmt.epilogue, pad + "  ", dict(names))
             case Routine():

@@ -308,6 +308,8 @@ def _skeleton(
     spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue)
     if stmt.vectors is not None:
         (axis,) = stmt.k
+        if stmt.others:  # whole panels of vectors, one of every part
+            spec = replace(spec, n=extent(stmt.b.shape[0] * axis.b_stride))
         spec = replace(spec, vectors=stmt.vectors, panel_stride=extent(axis.extent * axis.b_stride))
     return spec, list(extent.named)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphc.codegen import convolution, convolution_window, loops, strips
+from graphc.codegen import convolution, convolution_window, loops, product_parts, strips
 from graphc.codegen.contraction_fit import ContractionFit
 from graphc.codegen.convolution_window import is_depthwise
 from graphc.codegen.kernel import (
@@ -21,6 +21,7 @@ from graphc.codegen.kernel import (
     verify_kernel,
 )
 from graphc.codegen.loop_code import workspace_elements
+from graphc.codegen.product_parts import parts_read
 from graphc.codegen.serial import SERIAL
 from graphc.codegen.target import Target
 from graphc.ir.graph import rebuild
@@ -39,6 +40,8 @@ def lower(name: str, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffe
         scratch += _add_workspace(body, target)
     elif structured and structured[0].definition.kernel in SERIAL:
         body, scratch = SERIAL[structured[0].definition.kernel](structured[0], outputs[structured[0]], inputs)
+    elif structured and structured[0].op == "contract" and (parts := parts_read(structured[0], inner)):
+        body, scratch = product_parts.build(structured[0], parts, outputs, inputs, target)
     elif structured and structured[0].op == "contract":
         found = ContractionFit(structured[0], outputs, inputs).build()
         if found is None:

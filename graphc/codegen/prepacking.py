@@ -22,6 +22,7 @@ from graphc.codegen.kernel import (
     Var,
     affine,
     closure,
+    scalars_of,
 )
 from graphc.codegen.loop_code import panel_vectors
 from graphc.codegen.target import Target
@@ -40,6 +41,8 @@ class Prepacked:
 
 def prepack(kernel: Kernel, target: Target) -> Prepacked | None:
     """The kernel with its operand packed beforehand; None if it does not pack one, or its sizes are not all known."""
+    if len(kernel.body) == 2:
+        return _packed_already(kernel)
     contract = kernel.body[0] if len(kernel.body) == 1 else None
     if not isinstance(contract, Contract) or contract.workspace is None or len(contract.k) != 1:
         return None
@@ -56,17 +59,31 @@ def prepack(kernel: Kernel, target: Target) -> Prepacked | None:
     reading = replace(
         contract, b=panels, b_column_stride=1, k=(replace(k, b_stride=width),), workspace=None, vectors=vectors
     )
-    kept = [b for b in kernel.buffers if b is not contract.workspace and b is not contract.b]
-    buffers = (*kept, *([contract.b] if _is_read(contract) else []), panels)
+    buffers = (*_kept(kernel, contract, contract.b), panels)
     source, to = replace(contract.b, name="x0", role="in"), Buffer("y0", contract.temp.dtype, shape, "out")
     pack = Kernel("pack", (to, source), _packing(contract, source, to, n, width), "pack")
     return Prepacked(replace(kernel, buffers=buffers, body=(reading,)), pack, contract.b, panels)
 
 
-def _is_read(contract: Contract) -> bool:
-    """Whether the operand is used besides as the operand."""
+def _packed_already(kernel: Kernel) -> Prepacked | None:
+    """A kernel that packs the operand itself before the contraction, in two."""
+    packing, contract = kernel.body
+    if not (isinstance(packing, For) and isinstance(contract, Contract) and contract.vectors is not None):
+        return None
+    loads = [s for s in closure(tuple(scalars_of((packing,)))) if isinstance(s, Load)]
+    (source,) = dict.fromkeys(s.buffer for s in loads)
+    panels = contract.b
+    kept = _kept(kernel, contract, source)
+    pack = Kernel("pack", (panels, source), (packing,), "pack")
+    return Prepacked(replace(kernel, buffers=(*kept, panels), body=(contract,)), pack, source, panels)
+
+
+def _kept(kernel: Kernel, contract: Contract, source: Buffer) -> list[Buffer]:
+    """The kernel's buffers without those that the panels replace."""
     loads = closure(tuple(store.value for store in contract.epilogue))
-    return contract.a is contract.b or any(isinstance(s, Load) and s.buffer is contract.b for s in loads)
+    is_read = contract.a is source or any(isinstance(s, Load) and s.buffer is source for s in loads)
+    gone = [contract.b, contract.workspace, *([] if is_read else [source])]
+    return [b for b in kernel.buffers if b not in gone]
 
 
 def _packing(contract: Contract, source: Buffer, to: Buffer, n: int, width: int) -> tuple[For, ...]:

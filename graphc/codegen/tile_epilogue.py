@@ -41,7 +41,9 @@ class TileEpilogue:
         return [*pointers, *(code.sizes[n] for n in self.sizes), *(code.places[v][0] for v in self.outer)]
 
     def __call__(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:
-        if self.is_long:
+        if self.stmt.others:
+            self._parts(f, given, tile)
+        elif self.is_long:
             self._through_memory(f, given, tile)
         else:
             self._in_registers(f, given, tile)
@@ -82,6 +84,44 @@ class TileEpilogue:
         f.call(
             self._function, "void", at, tile.rows[0], first, *counts, _value(last), *(given[x] for _, x in self.params)
         )
+
+    def _parts(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:
+        """A tile with a vector of every part: through memory, to a function that has all parts of a row at once."""
+        type = tile.accumulators[0][0].type
+        flat = [value for row in tile.accumulators for value in row]
+        at = f.assign("ptr", f"alloca [{len(flat)} x {type}], align 64")
+        for i, value in enumerate(flat):
+            f.store(value, f.offset(at, element(type), i * lanes(type)))
+        if self._function is None:
+            self._function = self._write_parts(type)
+        unit = f.sdiv(tile.columns[0][0], len(tile.columns))
+        rows = const("i64", len(tile.rows))
+        f.call(self._function, "void", at, tile.rows[0], _value(unit), rows, *(given[x] for _, x in self.params))
+
+    def _write_parts(self, type: str) -> str:
+        """The function (ptr tile, i64 row, i64 column, i64 rows, params ..) for a vector of columns in all rows."""
+        head = [("ptr", ".tile"), *(("i64", x) for x in (".row", ".column", ".rows"))]
+        f = Function(self.module, "epilogue", [*head, *self.params], noinline=True)
+        code = self._code(f, f.params, lanes(type))
+        stmt, width, extent = self.stmt, code.width, code.dim(self.stmt.column.extent)
+        temps = (stmt.temp, *stmt.others)
+        scalars, at = [*scalars_of(stmt.epilogue)], [s.at for s in stmt.epilogue]
+        code.hoist(scalars, at)
+        with code.scope(stmt.column, f[".column"], True):
+            code.hoist(scalars, at)
+            if not (isinstance(extent, int) and extent % width == 0):
+                code.mask = f.tail_mask(f.sub(extent, f[".column"]), width)
+            with f.loop(0, f[".rows"]) as loop:
+                row = _value(f.add(f[".row"], loop.index))
+                with code.scope(stmt.row, row, False):
+                    first = f.mul(loop.index, len(temps) * width)
+                    for i, temp in enumerate(temps):
+                        place = f.offset(f[".tile"], element(type), f.add(first, i * width))
+                        code.define(temp, f.load(place, type))
+                    code.store_all(stmt.epilogue)
+            code.mask = None
+        f.ret()
+        return self.module.add(f)
 
     def _columns(self, f: Function, given: Mapping[str, Value]) -> Index:
         """How many columns the contraction has."""

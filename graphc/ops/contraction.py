@@ -92,3 +92,25 @@ def contract(a: Node, b: Node, spec: str) -> Node:
     kept_a = "".join(name for i, name in enumerate(la) if i not in alone[0])
     kept_b = "".join(name for i, name in enumerate(lb) if i not in alone[1])
     return make("contract", reduce("sum", a, *alone[0]), reduce("sum", b, *alone[1]), spec=f"{kept_a},{kept_b}->{lr}")
+
+
+def may_split(node: Node) -> bool:
+    """Whether the columns of a product can be computed in parts side by side: rows of a by a matrix of known size."""
+    if node.op != "contract" or len(node.shape) != 2:
+        return False
+    a, b, result = parse(node.attr("spec"))
+    plain = len(a) == len(b) == 2 and result[0] in a and result[1] in b
+    return plain and all(isinstance(dim, int) for dim in node.inputs[1].shape)
+
+
+def part_of(x: Node, whole: Node) -> int | None:
+    """Which of the equal parts of the last axis of `whole` x is; None if it is no such part."""
+    if x.op != "slice" or x.inputs[0] is not whole:
+        return None
+    start, stop, step = x.attr("start"), x.attr("stop"), x.attr("step")
+    width, total = x.shape[-1], whole.shape[-1]
+    others = all(begin == 0 for begin in start[:-1]) and stop[:-1] == whole.shape[:-1]
+    known = isinstance(start[-1], int) and isinstance(width, int) and isinstance(total, int)
+    if not (others and known and all(by == 1 for by in step)) or width == 0:
+        return None
+    return start[-1] // width if start[-1] % width == 0 and total % width == 0 else None
