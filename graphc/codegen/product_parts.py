@@ -27,6 +27,7 @@ from graphc.codegen.kernel import (
     Var,
     affine,
 )
+from graphc.codegen.scalars import linear
 from graphc.codegen.target import Target
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node
@@ -64,7 +65,13 @@ def build(
     row, column = Var("a", rows), Var("y", units)
     temps = [Temp(product.dtype, f"acc{i}") for i in range(count)]
     given: dict[Node, Scalar] = {x: temps[number] for x, number in parts.items()}
-    stores = epilogue(product, outputs, inputs, (affine(row), affine(column)), temps[0], given)
+    others = {x: buffer for x, buffer in outputs.items() if x is not product}
+    stores = epilogue(product, others, inputs, (affine(row), affine(column)), temps[0], given)
+    if product in outputs:  # kernels elsewhere read some of its parts
+        whole = outputs[product]
+        stores += tuple(
+            Store(whole, linear(whole, (affine(row), affine(column) + i * units)), temp) for i, temp in enumerate(temps)
+        )
     contract = Contract(
         inputs[view_a.base],
         panels,

@@ -93,3 +93,13 @@ def test_a_product_that_is_read_as_a_whole_too_stays_whole() -> None:
     code = plan_entry("entry", levels.pipeline("O2").run(whole), host())
     assert not any(isinstance(s, Contract) and s.others for task in code.schedule.tasks for s in task.kernel.body)
     check(whole, F32)
+
+
+def test_parts_that_follow_another_product() -> None:
+    """A part of the first product is read by its own kernel, another one together with the second product."""
+    names = {"x": (B, K), "v": (K, 32), "w": (K, 32)}
+    x, v, w = (leaf("input", name, TensorType(F32, shape)) for name, shape in names.items())
+    one, two = cut(make("contract", x, v, spec="bi,ij->bj"), 2)
+    gate, value = cut(make("contract", make("tanh", x), w, spec="bi,ij->bj"), 2)
+    y = make("sigmoid", one) * make("tanh", value + two * make("sigmoid", gate + make("exp", one)))
+    check(Graph("g", (x, v, w), {"y": y}), F32)
