@@ -19,7 +19,7 @@ from graphc.runtime.signature import Target
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}  # other spellings
 
 _EAX, _EBX, _ECX, _EDX = range(4)
-_BITS: dict[tuple[int, int, int], dict[str, int]] = {  # (leaf, subleaf, register) -> name -> bit
+BITS: dict[tuple[int, int, int], dict[str, int]] = {  # (leaf, subleaf, register) -> name -> bit
     (1, 0, _ECX): {
         "sse3": 0, "pclmul": 1, "ssse3": 9, "fma": 12, "cx16": 13, "sse4.1": 19, "sse4.2": 20, "crc32": 20,
         "movbe": 22, "popcnt": 23, "aes": 25, "xsave": 27, "avx": 28, "f16c": 29, "rdrnd": 30,
@@ -42,7 +42,7 @@ _BITS: dict[tuple[int, int, int], dict[str, int]] = {  # (leaf, subleaf, registe
     (0x80000001, 0, _ECX): {"sahf": 0, "lzcnt": 5, "sse4a": 6, "prfchw": 8, "xop": 11, "fma4": 16, "tbm": 21},
     (0x80000001, 0, _EDX): {"64bit": 29},
 }  # fmt: skip
-FEATURES = tuple(sorted(name for names in _BITS.values() for name in names))
+FEATURES = tuple(sorted(name for names in BITS.values() for name in names))
 
 # bits of the register of saved states: 128- and 256-bit vectors; and with them masks and 512 bits; general r16 to r31
 _STATE_256, _STATE_512, _STATE_GENERAL = 0x6, 0xE6, 0x80000
@@ -106,19 +106,19 @@ def _features() -> Iterator[str]:
     last = {0: registers(0, 0)[0], 0x80000000: registers(0x80000000, 0)[0]}
     is_saving = registers(1, 0)[_ECX] >> 27 & 1
     states = int(ctypes.CFUNCTYPE(ctypes.c_uint64)(stub.address + 32)()) if is_saving else 0
-    for (leaf, subleaf, register), names in _BITS.items():
+    for (leaf, subleaf, register), names in BITS.items():
         if leaf > last[leaf & 0x80000000] or (subleaf and subleaf > registers(leaf, 0)[_EAX]):
             continue  # beyond what this CPU answers
         bits = registers(leaf, subleaf)[register]
-        yield from (name for name, bit in names.items() if bits >> bit & 1 and _is_saved(name, states))
+        yield from (
+            name for name, bit in names.items() if bits >> bit & 1 and states & states_of(name) == states_of(name)
+        )
 
 
-def _is_saved(feature: str, states: int) -> bool:
-    """Whether the system saves the registers that the feature uses."""
+def states_of(feature: str) -> int:
+    """What the system must save for the feature's registers to be of use: bits of what `xgetbv` tells."""
     if feature.startswith("avx512"):
-        need = _STATE_512
-    elif feature in _NEED_256 or feature.startswith("avx"):
-        need = _STATE_256
-    else:
-        need = _STATE_GENERAL if feature in _NEED_GENERAL else 0
-    return states & need == need
+        return _STATE_512
+    if feature in _NEED_256 or feature.startswith("avx"):
+        return _STATE_256
+    return _STATE_GENERAL if feature in _NEED_GENERAL else 0

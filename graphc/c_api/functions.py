@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from graphc.c_api import layout, threads
+from graphc.c_api.cpu import emit_cpu_check
 from graphc.c_api.expressions import emit, emit_magnitude
 from graphc.c_api.layout import DIMS, Layout
 from graphc.codegen.llvm import Function, Module, Value, const
@@ -90,6 +91,8 @@ class _Library:
         f = self._function("open", [("ptr", "out"), ("ptr", "memory")])
         self._fail(f, f.icmp("eq", f["out"], NULL), layout.ERROR_NULL)
         f.store(NULL, f["out"])
+        features = plan.signature.target.features
+        emit_cpu_check(f, features, lambda missing: self._fail(f, missing, layout.ERROR_CPU))
         is_own = f.icmp("eq", f["memory"], NULL)
         with f.when(is_own, [f["memory"]]) as part:
             part.next = [f.call("aligned_alloc", "ptr", const("i64", ALIGNMENT), const("i64", plan.size))]

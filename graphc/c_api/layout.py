@@ -33,8 +33,9 @@ CODES = (
     ("ERROR_DATA", "the data is not what PREFIX_store writes for this model, or damaged"),
     ("ERROR_MEMORY", "memory is not aligned to 64 bytes, too small, or not to be had"),
     ("ERROR_THREADS", "the number of threads is not allowed, or the system grants no more"),
+    ("ERROR_CPU", "this CPU lacks something that the code was compiled for"),
 )
-OK, ERROR_NULL, ERROR_SIZES, ERROR_ARENA, ERROR_INDEX, ERROR_DATA, ERROR_MEMORY, ERROR_THREADS = range(8)
+OK, ERROR_NULL, ERROR_SIZES, ERROR_ARENA, ERROR_INDEX, ERROR_DATA, ERROR_MEMORY, ERROR_THREADS, ERROR_CPU = range(9)
 
 
 def aligned(size: int) -> int:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,18 @@ import pytest
 
 import graphc
 from graphc.c_api.layout import Layout
+from graphc.c_api.library import library_text
 from graphc.c_api.names import comment, distinct, identifier
-from graphc.driver import compile_for_c
+from graphc.codegen.llvm import compile_object
+from graphc.codegen.target import host
+from graphc.compilation import Compilation, Options
+from graphc.driver import compile_for_c, read_source
+from graphc.frontend.build import elaborate
+from graphc.frontend.limits import DEFAULT_LIMITS
+from graphc.linking.link import link
+from graphc.runtime.cpu import BITS, features, machine
 from graphc.runtime.errors import GraphcError, OptionError, WeightsError
+from graphc.source import Source
 
 ROOT = Path(__file__).parents[2]
 NET = """
@@ -37,7 +47,7 @@ train net:
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="shared objects of ELF")
 ALLOWED = {"aligned_alloc", "clock_gettime", "free", "memcmp", "memcpy", "memmove", "memset", "syscall"}
 ALLOWED |= {"pthread_create", "pthread_join"}
-OK, ERROR_NULL, ERROR_SIZES, ERROR_ARENA, ERROR_INDEX, ERROR_DATA, ERROR_MEMORY, ERROR_THREADS = range(8)
+OK, ERROR_NULL, ERROR_SIZES, ERROR_ARENA, ERROR_INDEX, ERROR_DATA, ERROR_MEMORY, ERROR_THREADS, ERROR_CPU = range(9)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +137,29 @@ def test_every_function_does_what_python_does(folder: Path, net: Library, tmp_pa
     again.load_flat(tmp_path / "c.flat")
     assert again.steps == model.steps == 8
     assert all(np.array_equal(again.params[name], model.params[name]) for name in model.params)
+
+
+@ON_LINUX
+@pytest.mark.skipif(machine() != "x86_64", reason="x86-64 asks by cpuid")
+def test_a_cpu_that_lacks_something_is_told_from_one_that_does_not(tmp_path: Path) -> None:
+    """A library that says it needs what this CPU lacks, of each register if there is such a feature."""
+    source = Source("net.gc", "model net(x: f32[3]) -> (y: f32[3]):\n    y = x + 1.0\n")
+    program, _ = elaborate(source, load=read_source, dims={}, model=None, limits=DEFAULT_LIMITS)
+    assert program is not None
+    compilation = Compilation(program, "", Options(host()))
+    lacking = [next((name for name in names if name not in features()), None) for names in BITS.values()]
+    for number, missing in enumerate([None, *filter(None, lacking)]):
+        target = compilation.signature.target
+        if missing is not None:
+            target = replace(target, features=(*target.features, missing))
+        plan = Layout(replace(compilation.signature, target=target))
+        text = library_text(compilation._module(), plan)
+        path = tmp_path / f"lib{number}.so"
+        path.write_bytes(link(compile_object(text, host())))
+        context = ctypes.c_void_p()
+        code = ctypes.CDLL(str(path)).net_open(ctypes.byref(context), None)
+        assert code == (OK if missing is None else ERROR_CPU), missing
+        assert (context.value is None) == (missing is not None)
 
 
 @ON_LINUX
