@@ -115,7 +115,10 @@ class Inspection:
         for batch in (1, 32, 1024):
             sizes_at = {s.name: max(s.low, min(batch, s.high or batch)) for s in symbols}
             where = ", ".join(f"{k} = {v}" for k, v in sizes_at.items()) or "always"
-            lines.append(f"  total {code.arena_bytes(sizes_at):,} bytes at {where}")
+            total = code.arena_bytes(sizes_at)
+            own = code.arena_bytes(sizes_at, threads=2) - total
+            further = f", and {own:,} for each further thread" if own else ""
+            lines.append(f"  total {total:,} bytes at {where}{further}")
             if not symbols:
                 break
         updated = ", ".join(str(leaf.attr("name")) for leaf in code.schedule.in_place) or "none"

@@ -85,20 +85,25 @@ def test_a_review_of_401_words_is_an_error(sentiment: Model) -> None:
         sentiment(tokens=batch["tokens"], length=batch["length"])
 
 
-def test_memory_is_what_the_plan_says(sentiment: Model, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_memory_is_what_the_plan_says(sentiment: Model, capsys: pytest.CaptureFixture[str], threads: int) -> None:
     """A step at the sizes for which `graphc show` prints a total needs that many bytes, and not one less."""
     words = ["show", str(SENTIMENT), "--model", "lstm_sentiment", "--stage", "memory", "--entry", "step"]
     assert cli.main(words) == 0
-    plan = re.findall(r"total ([\d,]+) bytes at B = (\d+), T = (\d+)", capsys.readouterr().out)
-    assert [(size, longest) for _, size, longest in plan] == [("1", "1"), ("32", "32"), ("1024", "400")]
-    for total, size, longest in plan:
-        batch = reviews(int(size), int(longest), seed=2)
-        fresh = Model(sentiment.artifact)
-        fresh.arena_limit = int(total.replace(",", "")) - 1
-        with pytest.raises(LimitError, match=f"an arena of {total} bytes"):
+    pattern = r"total ([\d,]+) bytes at B = (\d+), T = (\d+)(?:, and ([\d,]+) for each further thread)?\n"
+    plan = [
+        [int(number.replace(",", "") or 0) for number in row] for row in re.findall(pattern, capsys.readouterr().out)
+    ]
+    assert [(size, longest) for _, size, longest, _ in plan] == [(1, 1), (32, 32), (1024, 400)]
+    for total, size, longest, further in plan:
+        needed = total + (threads - 1) * further
+        batch = reviews(size, longest, seed=2)
+        fresh = Model(sentiment.artifact, threads=threads)
+        fresh.arena_limit = needed - 1
+        with pytest.raises(LimitError, match=f"an arena of {needed:,} bytes"):
             fresh.step(batch)
-        fresh.arena_limit += 1
-        if size != "1024":  # that would take a gigabyte
+        fresh.arena_limit = needed
+        if size < 1024:  # that would take a gigabyte
             assert np.isfinite(float(fresh.step(batch)["loss"]))
 
 
