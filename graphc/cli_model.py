@@ -166,15 +166,17 @@ def _add_bench(commands: Commands) -> None:
         "bench",
         help="time the entries of a model on this machine",
         description=(
-            "Times every entry of a model (forward, step, evaluate, gradients) on made-up data. It measures whole\n"
-            "calls from Python; the time of single kernels, GFLOP/s and the fraction of the machine's peak are not\n"
-            "there yet."
+            "Times every entry of a model (forward, step, evaluate, gradients) on made-up data, as whole calls from\n"
+            "Python. With --kernels, the kernels of one entry on one thread, the longest first: operations and bytes\n"
+            "(all that it reads and writes, once) in a second, and the part of what the machine could do with them,\n"
+            "measured beside; above 100 % the data came out of caches."
         ),
-        epilog="example:\n  graphc bench digits.gc --batch 128",
+        epilog="example:\n  graphc bench digits.gc --batch 128\n  graphc bench digits.gc --kernels step",
     )
     command.add_argument("file", metavar="FILE", help="a model file .gc, or an artifact .gca")
     command.add_argument("--batch", type=int, default=32, metavar="N", help="every run-time dimension (default 32)")
     command.add_argument("--seconds", type=float, default=0.5, metavar="S", help="time for each entry (default 0.5)")
+    command.add_argument("--kernels", metavar="ENTRY", help="the kernels of this entry of a model file instead")
     add_threads(command)
     add_compile_options(command)
     command.set_defaults(command=run_bench)
@@ -183,6 +185,10 @@ def _add_bench(commands: Commands) -> None:
 def run_bench(arguments: argparse.Namespace) -> int:
     if arguments.batch < 1 or not 0 < arguments.seconds < 3600:
         raise OptionError("--batch must be at least 1, and --seconds between 0 and 3600")
+    if arguments.kernels is not None:
+        from graphc.cli_kernels import run_kernels
+
+        return run_kernels(arguments)
     model = load_or_compile(arguments)
     model.init(seed=0)
     say(f"{summary(model)}; batch {arguments.batch}")
@@ -195,6 +201,11 @@ def run_bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def bench_sizes(model: Model, batch: int) -> dict[str, int]:
+    """The value of every run-time dimension: `batch`, or the nearest that it may take."""
+    return {dim.name: min(max(batch, dim.lo), dim.hi or batch) for dim in model.signature.dims}
+
+
 def entry_calls(model: Model, batch: int) -> dict[str, Callable[[], object]]:
     """entry -> a call of it on made-up inputs: normal floats, and zeros for integers, which any index may be."""
     import numpy as np
@@ -203,7 +214,7 @@ def entry_calls(model: Model, batch: int) -> dict[str, Callable[[], object]]:
     from graphc.runtime.signature import DTYPES
 
     random = np.random.default_rng(0)
-    sizes = {dim.name: min(max(batch, dim.lo), dim.hi or batch) for dim in model.signature.dims}
+    sizes = bench_sizes(model, batch)
     forward: dict[str, Any] = {}
     training: dict[str, Any] = {}
     for leaf in model.signature.with_role("input"):

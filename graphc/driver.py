@@ -97,6 +97,11 @@ def stage_graph(path: PathLike, stage: str, *, entry: str | None = None, **optio
     return _inspection(read_source(path), options).graph(stage, entry)
 
 
+def compilation(path: PathLike, **options: object) -> Compilation:
+    """A file on its way to native code, for who looks into its stages."""
+    return _one(_compilations(read_source(path), **options))  # type: ignore[arg-type]
+
+
 def read_source(path: PathLike) -> Source:
     """The text of a file; CompileError if it is no UTF-8 text within the limits, OSError if it cannot be read."""
     file = Path(path)

@@ -10,7 +10,7 @@ What several threads are worth it for is a function of its own, `NAME.body`, tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.index_bounds import IndexBound, out_of_range
@@ -64,18 +64,23 @@ def plan_entry(name: str, graph: Graph, target: Target, bounds: Sequence[IndexBo
     return EntryCode(name, graph, plan, memory, tuple(bounds), plan_threads(plan, memory))
 
 
-def emit_entry(code: EntryCode, module: Module, symbols: Sequence[Symbol]) -> None:
-    """Adds the entry's function and its kernels to the module; `symbols` give the order of `dims`."""
+def emit_entry(
+    code: EntryCode, module: Module, symbols: Sequence[Symbol], clock: Callable[[Function, int], None] | None = None
+) -> None:
+    """Adds the entry's function and its kernels to the module; `symbols` give the order of `dims`.
+
+    With a `clock` it runs on one thread, and what the clock writes stands before the first kernel (0) and behind each.
+    """
     params = [("ptr", name) for name in ("table", "dims", "arena", "team")]
     f = Function(module, code.name, params, "i64", internal=False)
     scalars = _sizes(f, symbols)
     tasks = _Tasks(f, module, code, scalars)
     for bound in code.bounds:
         tasks.check(bound)
-    if code.program.is_parallel:
+    if code.program.is_parallel and clock is None:
         _fork(f, module, code, scalars, _body(module, code, symbols))
     else:
-        tasks.alone()
+        tasks.alone(clock or (lambda f, number: None))
     f.ret(const("i64", 0))
     module.add(f)
 
@@ -140,10 +145,12 @@ class _Tasks:
             largest = f.select(f.icmp("sgt", _value(other), largest), other, largest)
         return f.and_(f.add(largest, ALIGNMENT - 1), -ALIGNMENT)
 
-    def alone(self) -> None:
+    def alone(self, clock: Callable[[Function, int], None]) -> None:
         """All tasks, on one thread."""
-        for task in self.code.schedule.tasks:
+        clock(self.f, 0)
+        for number, task in enumerate(self.code.schedule.tasks, 1):
             call_task(self.f, task, self.module, self._address, self.scalars.sizes)
+            clock(self.f, number)
 
     def shared(self, index: Value, count: Value) -> None:
         """What thread `index` of `count` does of all tasks."""

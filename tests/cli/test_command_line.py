@@ -291,6 +291,20 @@ def test_bench_times_every_entry(here: Path, capsys: pytest.CaptureFixture[str])
     assert [line.split()[0] for line in out.splitlines()] == ["entry", "forward", "step", "evaluate", "gradients"]
 
 
+def test_bench_times_the_kernels_of_an_entry(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["bench", "scale.gc", "--batch", "3", "--seconds", "0.01", "--kernels", "step"]) == 0
+    said = capsys.readouterr()
+    head, *rows = said.out.splitlines()
+    assert head.split() == ["kernel", "us", "share", "GFLOP/s", "GB/s", "roofline", "what"]
+    assert f"step: {len(rows)} kernels" in said.err
+    times = [float(row.split()[1].replace(",", "")) for row in rows]
+    assert times == sorted(times, reverse=True)
+    assert sum(float(row.split()[2].rstrip("%")) for row in rows) == pytest.approx(100, abs=0.1 * len(rows))
+    assert ended(["bench", "scale.gc", "--kernels", "backwards"]) == 1
+    assert "no entry `backwards` to time; it has forward, step" in capsys.readouterr().err
+    assert ended(["bench", "scale.gca", "--kernels", "step"]) == 1
+
+
 def test_a_good_file_checks(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(["check", "scale.gc"]) == 0
     assert capsys.readouterr().err == "1 file checked, no errors\n"

@@ -52,6 +52,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "graphc.runtime",
     ),
     "graphc.non_finite": ("graphc.program", "graphc.ops", "graphc.ir", "graphc.source"),
+    "graphc.kernel_times": (
+        "graphc.compilation",
+        "graphc.signature",
+        "graphc.linking",
+        "graphc.codegen",
+        "graphc.ir",
+        "graphc.runtime",
+    ),
     "graphc.inspection": ("graphc",),  # every stage as text: a part of the driver
     "graphc.driver": ("graphc",),
     "graphc.cli": ("graphc",),
