@@ -230,12 +230,14 @@ def _await(module: Module) -> str:
 
 def _turn_round(f: Function, changed: str) -> None:
     """Looks at the word for about a microsecond; on to the block `changed` when it is another."""
-    pause = "pause" if f.target.is_x86 else "yield"
+    pause = "llvm.x86.sse2.pause" if f.target.is_x86 else "llvm.aarch64.hint"
+    hint = [] if f.target.is_x86 else [const("i32", 1)]  # 1 is yield
+    f.module.declare(pause, "void", [value.type for value in hint])
     with f.loop(0, _TURNS):
         still = f.fresh("still")
         f.branch(f.icmp("eq", _look(f, "acquire"), f["seen"]), still, changed)
         f.begin(still)
-        f.emit(f'call void asm sideeffect "{pause}", "~{{memory}}"()')
+        f.call(pause, "void", *hint)
 
 
 def _look(f: Function, order: str) -> Value:
