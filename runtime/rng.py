@@ -71,8 +71,7 @@ def words(seed: int, name: str, count: int) -> NDArray[np.uint32]:
 
 def bits64(seed: int, name: str, count: int) -> NDArray[np.uint64]:
     """The first `count` 64-bit words: word 2i is the low half of number i."""
-    pairs = words(seed, name, 2 * count).reshape(-1, 2).astype(np.uint64)
-    return pairs[:, 0] | (pairs[:, 1] << _32)
+    return words(seed, name, 2 * count).astype("<u4", copy=False).view("<u8").astype(np.uint64, copy=False)
 
 
 def uniform32(seed: int, name: str, count: int) -> NDArray[np.float32]:

@@ -254,7 +254,7 @@ def _check_tensor(dtype: str, shape: tuple[Expr, ...], dims: list[str], where: s
 
 
 def _check_expr(expr: Expr, dims: list[str], where: str) -> None:
-    if type(expr) is int and abs(expr) <= MAX_VALUE:
+    if (type(expr) is int and abs(expr) <= MAX_VALUE) or (type(expr) is str and expr in dims):  # nearly all
         return
     _require(freeze(expr, where) == expr, where, "an expression must be built of tuples")
     for name in symbols(expr):
