@@ -54,9 +54,15 @@ def read_metrics(folder: str | os.PathLike[str], before: int | None = None) -> H
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         for row in csv.DictReader(line for line in lines if line.endswith("\n")):
             figures = {name: _figure(text, path) for name, text in row.items() if text}
-            history.rows.append({**figures, "epoch": int(figures.get("epoch", len(history) + 1))})
+            history.rows.append({**figures, "epoch": _whole(figures.get("epoch", len(history) + 1), path)})
     history.rows = [row for row in history.rows if before is None or row["epoch"] <= before]
     return history
+
+
+def _whole(figure: float, path: Path) -> int:
+    if not 0 < figure < 1 << 53 or figure != int(figure):
+        raise DataError(f"{path}: `{figure}` is no epoch; this file was not written by graphc")
+    return int(figure)
 
 
 def _figure(text: str, path: Path) -> float:

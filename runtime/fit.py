@@ -30,6 +30,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from graphc.runtime.epoch import BatchLoop
 from graphc.runtime.errors import InputValueError, NonFiniteError, OptionError, shown
 from graphc.runtime.history import History
 from graphc.runtime.interrupts import Interrupts
-from graphc.runtime.options import check_count
+from graphc.runtime.options import check_count, check_path
 from graphc.runtime.progress import Progress, make_progress
 from graphc.runtime.store import Cursor
 
@@ -71,6 +72,8 @@ class FitOptions:
         check_count("epochs", self.epochs)
         if self.patience is not None:
             check_count("patience", self.patience)
+        if self.checkpoint is not None:
+            check_path(self.checkpoint)
         if self.checkpoint_every is not None:
             check_count("checkpoint_every", self.checkpoint_every)
             if self.checkpoint is None:
@@ -119,6 +122,8 @@ class Training:
         self.loop = model.batches("step", whole, options.batch, len(self.rows))
         self._check_place()
         self.held = self._held(data, held_out)
+        if options.checkpoint is not None:  # that it cannot be made is better known before the first epoch
+            Path(options.checkpoint).mkdir(parents=True, exist_ok=True)
         self.progress: Progress = make_progress(options.progress)
         self._inside: int | None = None  # the epoch that the loop stands in
         self._saved = -1  # the steps at the last checkpoint

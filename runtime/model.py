@@ -25,7 +25,7 @@ from graphc.runtime.buffers import address, physical_memory
 from graphc.runtime.entry import Arena, BoundEntry
 from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError, shown
 from graphc.runtime.library import Library
-from graphc.runtime.options import check_count
+from graphc.runtime.options import check_count, check_path
 from graphc.runtime.signature import GRADIENT, Signature
 from graphc.runtime.store import Store
 from graphc.runtime.threads import STOP, WORKER, Team, check_threads
@@ -353,17 +353,17 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """The code and the signature as a `.gca` file; weights are saved apart."""
-        self.artifact.save(path)
+        self.artifact.save(check_path(path))
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Parameters and states as safetensors."""
         with self._lock:
-            self._store.save_weights(path)
+            self._store.save_weights(check_path(path))
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """All parameters and states from safetensors; `WeightsError` lists every difference and changes nothing."""
         with self._lock:
-            self._store.load_weights(path)
+            self._store.load_weights(check_path(path))
 
     def save_flat(self, path: str | os.PathLike[str]) -> None:
         """All variables (slots, hyper-parameters and step too) as one block, for the model's library in C."""
@@ -378,7 +378,7 @@ class Model:
     def save_checkpoint(self, folder: str | os.PathLike[str]) -> Path:
         """All that decides how training goes on, into a folder that keeps the last two."""
         with self._lock:
-            return self._store.save_checkpoint(folder)
+            return self._store.save_checkpoint(check_path(folder))
 
     def restore(self, folder: str | os.PathLike[str], *, other_source: bool = False) -> Path:
         """The newest checkpoint of a folder; then `fit(..., resume=True)` goes on exactly.
@@ -387,7 +387,7 @@ class Model:
         too, unless `other_source`.
         """
         with self._lock:
-            return self._store.restore(folder, other_source)
+            return self._store.restore(check_path(folder), other_source)
 
     def digest(self) -> str:
         """A SHA-256 in hexadecimal over all that training changes: equal if and only if all its bits are."""
@@ -441,7 +441,8 @@ def load(path: str | os.PathLike[str], threads: int | None = None) -> Model:
     """
     if threads is not None:
         check_threads(threads)
-    return Model(Artifact.load(path), name=str(path), threads=threads)
+    file = check_path(path)
+    return Model(Artifact.load(file), name=str(file), threads=threads)
 
 
 def _arguments(inputs: Mapping[str, Any] | None, named: dict[str, Any]) -> Mapping[str, Any]:

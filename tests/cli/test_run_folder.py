@@ -61,6 +61,10 @@ def test_metrics_are_read_back(tmp_path: Path) -> None:
     history(3).to_csv(tmp_path / "metrics.csv")
     assert read_metrics(tmp_path).rows == history(3).rows
     assert read_metrics(tmp_path / "elsewhere").rows == []
+    for epoch in ("nan", "inf", "1.5", "0", "-1", "1e300"):
+        (tmp_path / "metrics.csv").write_text(f"epoch,loss\n{epoch},0.5\n")
+        with pytest.raises(DataError, match="is no epoch"):
+            read_metrics(tmp_path)
     (tmp_path / "metrics.csv").write_text("epoch,loss\n1,high\n")
     with pytest.raises(DataError, match="`high` is no number"):
         read_metrics(tmp_path)

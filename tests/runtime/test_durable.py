@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from linear_model import model
 
 from graphc.runtime.durable import sweep, write_durably
+from graphc.runtime.errors import InputTypeError, OptionError
+from graphc.runtime.model import load
 from graphc.runtime.weights import load_tensors
 
 
@@ -54,6 +58,26 @@ def test_names_and_folders(tmp_path: Path) -> None:
         path.unlink()
     folder.rmdir()
     assert net.save_checkpoint(folder).exists()  # a folder that was removed is made again
+
+
+@pytest.mark.parametrize("path", [5, None, ["w"], 1.5])
+def test_what_is_no_path(path: Any) -> None:
+    net = model()
+    calls = (net.save, net.save_weights, net.load_weights, net.save_checkpoint, net.restore, load)
+    for call in calls:
+        with pytest.raises(InputTypeError, match="a path must be a text or a Path"):
+            call(path)
+        with pytest.raises(OptionError, match="a path cannot hold a NUL"):
+            call("a\0b")
+
+
+def test_a_folder_that_cannot_be_made_is_known_before_training(tmp_path: Path) -> None:
+    net, data = model(), {"x": np.ones((8, 3), np.float32), "k": np.zeros(8, np.int32)}
+    (tmp_path / "file").write_bytes(b"")
+    for folder, error in ((tmp_path / "file" / "run", OSError), ("a\0b", OptionError), (5, InputTypeError)):
+        with pytest.raises(error):
+            net.fit(data, checkpoint=folder, progress=False)  # type: ignore[arg-type]
+    assert net.steps == 0
 
 
 def test_only_the_files_of_dead_processes_are_swept(tmp_path: Path) -> None:
