@@ -91,5 +91,8 @@ int main(int argc, char **argv) {
     if (!out || fwrite(values, 1, (size_t)size, out) != (size_t)size || fclose(out)) fail(argv[5], "cannot be written");
     net_close(net);
     free(arena);
+    free(values);
+    free(images - 16); /* where the files begin */
+    free(labels - 8);
     return 0;
 }

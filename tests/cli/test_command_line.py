@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import graphc
 from graphc import cli
+from graphc.runtime.cpu import features
 from graphc.runtime.errors import InternalError
 
 COMMANDS = ("compile", "check", "train", "run", "show", "explain", "bench")
@@ -174,6 +176,11 @@ def test_compile_writes_an_artifact_for_any_target(here: Path, capsys: pytest.Ca
     capsys.readouterr()
     assert ended(["run", "other.gca", "--input", "x=x.npy"]) == (1 if platform.machine() == "x86_64" else 0)
     assert "aarch64" in capsys.readouterr().err
+    assert ended(["compile", "scale.gc", "-o", "two.gca", "--target", "aarch64,generic,x86-64-v3"]) == 0
+    if platform.machine() == "x86_64":
+        assert graphc.load("two.gca").signature.target.name == ("x86-64-v3" if "avx2" in features() else "generic")
+    assert ended(["compile", "scale.gc", "-o", "two.gca", "--target", "generic,x86-64-v9"]) == 1
+    assert "there is no target `x86-64-v9`" in capsys.readouterr().err
     assert ended(["compile", "scale.gc", "-o", "nowhere/scale.gca"]) == 1
     assert "there is no folder nowhere" in capsys.readouterr().err
 
