@@ -31,6 +31,7 @@ class Fault:
     value: float
     operands: tuple[float, ...]
     step: int | None = None  # of the innermost scan that it is in
+    outer: Node | None = None  # the outermost of these scans
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _first_in_scan(scan: Node, operands: list[Array], sizes: Mapping[str, int]) 
         values = dict(zip(map(leaf_key, body.leaves), given, strict=True))
         fault = first_fault(body, values, sizes)
         if fault is not None and not fault.node.is_leaf:
-            return replace(fault, step=t if fault.step is None else fault.step)
+            return replace(fault, step=t if fault.step is None else fault.step, outer=scan)
         computed, _ = _compute_all(body, values, sizes)
         now = [computed[x] for x in list(body.outputs.values())[:carries]]
     return None
@@ -143,7 +144,8 @@ def describe(program: Program, entry: str, values: Mapping[str, Array], sizes: M
     of = f" of {', '.join(f'{x:.6g}' for x in fault.operands)}" if fault.operands else ""
     when = "" if fault.step is None else f", in step {fault.step} of a scan"
     lines = [f"{entry}: `{node.op}`{of} gives {fault.value}{at} of {node.type}{when}"]
-    lines += _places(program, graph, node)
+    is_known = fault.outer is None or node in program.spans
+    lines += _places(program, graph, node if is_known or fault.outer is None else fault.outer)
     return "\n".join(lines)
 
 

@@ -138,6 +138,24 @@ model net(x: f32[B, T, H]) -> (y: f32[B, T, H]):
     assert said.endswith("  net.gc:5:17  h = h + log(x[:, t])")
 
 
+def test_a_fault_within_the_gradient_of_a_scan() -> None:
+    text = """\
+dim B, T, H = 3
+model net(x: f32[B, T, H]) -> (y: f32[B, T, H]):
+    param w: f32[H] = zeros()
+    scan t in T:
+        carry h: f32[B, H] = zeros()
+        h = h + log(abs(x[:, t] * w) + 1e-40)
+        emit hs: f32[B, T, H] = h
+    y = hs * 2.0
+train net:
+    loss = mean(y)
+    optimizer = sgd(lr = 0.1)
+"""
+    said = fault(lambda: graphc.compile_source(text, name="net.gc", check="finite").step(x=np.ones((2, 5, 3), "f4")))
+    assert "in step 4 of a scan\n  in the gradient of `scan`\n  net.gc:4:15  scan t in T:" in said
+
+
 def test_the_options(tmp_path: Path) -> None:
     model = net("log(h)")
     assert model.check == "finite"
