@@ -155,12 +155,19 @@ def build_scan(
 
     `step` is the leaf that stands for t, an i32 scalar; each carry is (its leaf in the step, the starting value, the
     new value); emits are values of one step.  A stacked emit has the shape (length, *shape).  With nothing carried or
-    emitted there is no loop: ([], []).
+    emitted there is no loop: ([], []).  With `recompute` the derivative keeps the carried values of every so many steps
+    only (graphc.ops.checkpoints).
     """
     recurrence = Recurrence(
         length, reverse, step, [Carry(*carry) for carry in carries], list(emits), recompute=recompute
     )
-    return recurrence.results() if recurrence.roots else ([], [])
+    if not recurrence.roots:
+        return [], []
+    if recompute and recurrence.carries:
+        from graphc.ops.checkpoints import checkpointed
+
+        return checkpointed(recurrence)
+    return recurrence.results()
 
 
 def open_scan(scan: Node) -> Recurrence:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from graphc.autodiff import gradients
+from graphc.codegen.entry import plan_entry
+from graphc.codegen.target import host
 from graphc.graph_function import compile_graph
 from graphc.ir.dims import Dim, symbol
 from graphc.ir.graph import Graph
@@ -17,6 +19,7 @@ from graphc.ir.node import Node, constant, leaf, make
 from graphc.ir.types import F64, I32, TensorType
 from graphc.ir.verify import verify
 from graphc.ops.scan import build_scan, inner_leaf
+from graphc.passes import levels
 from graphc.runtime.errors import IndexRangeError
 
 B, E, H = 3, 4, 5
@@ -126,11 +129,12 @@ def test_the_derivative_of_a_derivative() -> None:
         check_differences(graph, draw(graph, length), {"T": length})
 
 
-@pytest.mark.parametrize("level", ("O0", "O1", "O2"))
+@pytest.mark.parametrize("level", ("O0", "O1", "O2", "O2 recompute"))
 @pytest.mark.parametrize("reverse", (False, True))
 @pytest.mark.parametrize("build", (rnn, nested, two_carries))
 def test_native_loops_mean_the_same(build: Any, reverse: bool, level: str) -> None:
-    graph = derivative(build, symbol("T"), reverse=reverse)
+    graph = derivative(build, symbol("T"), reverse=reverse, recompute="recompute" in level)
+    level = level.partition(" ")[0]
     native = compile_graph(graph, level)
     for length in (1, 2, 7) if build is nested else LENGTHS:
         values = draw(graph, length)
@@ -165,3 +169,18 @@ def test_an_index_that_a_step_uses_is_checked_before_the_loop() -> None:
         bad[2, 1] = wrong
         with pytest.raises(IndexRangeError, match="rows"):
             native({**values, "rows": bad}, {"T": 2})
+
+
+def test_checkpoints_keep_about_two_square_roots_of_the_steps() -> None:
+    """Of 400 steps 20 carried values and the 20 steps of a chunk, but not what is as long as the sequence anyway."""
+    t, h, h0 = inner_leaf("index", TensorType(I32)), inner_leaf("carry", f64(H)), leaf("input", "h0", f64(H))
+    w = leaf("param", "w", f64(H))
+    sizes = []
+    for recompute in (False, True):
+        (last,), _ = build_scan(400, False, t, [(h, h0, make("tanh", h * w))], [], recompute)
+        graph = Graph("g", (h0, w), {"d": gradients(total(last), [w])[0]})
+        code = plan_entry("entry", levels.pipeline("O2").run(graph), host())
+        sizes.append(code.arena_bytes({}))
+    values = 8 * H
+    assert sizes[0] >= 400 * values
+    assert sizes[1] <= 3 * 20 * 2 * values
