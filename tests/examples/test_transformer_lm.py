@@ -133,5 +133,5 @@ def test_it_learns_a_short_song_and_sings_it(program: ModuleType, model: Model) 
 def test_its_loss_on_shakespeare(run_example: RunExample, tmp_path: Path) -> None:
     said = run_example("transformer_lm", TEXT, "--steps", 200)
     figures = re.search(r"loss of the last 50 steps: ([\d.]+), held out: ([\d.]+)", said)
-    assert figures is not None and float(figures[1]) < 2.25 and float(figures[2]) < 2.25
+    assert figures is not None and float(figures[1]) < 2.4 and float(figures[2]) < 2.4
     assert (tmp_path / "runs" / "transformer_lm" / "transformer_lm.png").read_bytes().startswith(b"\x89PNG")
