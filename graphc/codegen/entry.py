@@ -14,18 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.index_bounds import IndexBound, out_of_range
-from graphc.codegen.kernel import Buffer, Kernel
+from graphc.codegen.kernel import Buffer
 from graphc.codegen.llvm import Function, Index, Module, Value, const
 from graphc.codegen.loop_code import emit_kernel
 from graphc.codegen.memory import ALIGNMENT, plan_memory
-from graphc.codegen.parallel import Split
-from graphc.codegen.recurrence import call_task
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.schedule import schedule
-from graphc.codegen.spmd import WORTH_A_FORK, WORTH_SHARING, Program, Step, plan_threads
+from graphc.codegen.spmd import WORTH_A_FORK, Program, plan_alone, plan_threads
+from graphc.codegen.steps import StepsCode, Thread
 from graphc.codegen.target import Target
-from graphc.codegen.tasks import Memory, MemoryPlan, Schedule, Slot, Task
-from graphc.codegen.team import BODY, emit_barrier, emit_fork, emit_team
+from graphc.codegen.tasks import MemoryPlan, Schedule, Slot, Tenant
+from graphc.codegen.team import BODY, emit_fork, emit_team
 from graphc.ir.dims import Symbol, evaluate
 from graphc.ir.graph import Graph
 
@@ -74,15 +73,23 @@ def emit_entry(
     params = [("ptr", name) for name in ("table", "dims", "arena", "team")]
     f = Function(module, code.name, params, "i64", internal=False)
     scalars = _sizes(f, symbols)
-    tasks = _Tasks(f, module, code, scalars)
+    memory = _Memory(f, module, code, scalars)
     for bound in code.bounds:
-        tasks.check(bound)
+        memory.check(bound)
     if code.program.is_parallel and clock is None:
         _fork(f, module, code, scalars, _body(module, code, symbols))
     else:
-        tasks.alone(clock or (lambda f, number: None))
+        _alone(code, StepsCode(f, module, scalars, memory.address), clock or (lambda f, number: None))
     f.ret(const("i64", 0))
     module.add(f)
+
+
+def _alone(code: EntryCode, steps: StepsCode, clock: Callable[[Function, int], None]) -> None:
+    """All tasks, on one thread."""
+    clock(steps.f, 0)
+    for number, step in enumerate(plan_alone(code.schedule.tasks), 1):
+        steps.run([step])
+        clock(steps.f, number)
 
 
 def _sizes(f: Function, symbols: Sequence[Symbol]) -> ScalarCode:
@@ -93,7 +100,10 @@ def _sizes(f: Function, symbols: Sequence[Symbol]) -> ScalarCode:
 def _body(module: Module, code: EntryCode, symbols: Sequence[Symbol]) -> str:
     """The function that all threads run; returns its name."""
     f = Function(module, f"{code.name}.body", BODY)
-    _Tasks(f, module, code, _sizes(f, symbols)).shared(f["index"], f["count"])
+    scalars = _sizes(f, symbols)
+    memory = _Memory(f, module, code, scalars)
+    thread = Thread(f["index"], f["count"], memory.own(f["index"]), f.icmp("eq", f["index"], 0))
+    StepsCode(f, module, scalars, memory.address, thread, code.program.private).run(code.program.steps)
     f.ret()
     return module.add(f)
 
@@ -114,15 +124,13 @@ def _value(index: Index) -> Value:
     return const("i64", index) if isinstance(index, int) else index
 
 
-class _Tasks:
-    """The tasks of a schedule, written into a function that has `table` and `arena`."""
+class _Memory:
+    """Where the values of an entry are, in a function that has `table` and `arena`."""
 
     def __init__(self, f: Function, module: Module, code: EntryCode, scalars: ScalarCode) -> None:
         self.f, self.module, self.code, self.scalars = f, module, code, scalars
         self.leaves = {leaf: i for i, leaf in enumerate(code.graph.leaves)}
         self.outputs = {name: i for i, name in enumerate(code.graph.outputs, len(self.leaves))}
-        self.own: Value | None = None  # this thread's own memory, if it is not the first
-        self.is_first: Value | None = None
         self.slots, self.end = self._slots()
 
     def _table(self, position: int) -> Value:
@@ -145,64 +153,15 @@ class _Tasks:
             largest = f.select(f.icmp("sgt", _value(other), largest), other, largest)
         return f.and_(f.add(largest, ALIGNMENT - 1), -ALIGNMENT)
 
-    def alone(self, clock: Callable[[Function, int], None]) -> None:
-        """All tasks, on one thread."""
-        clock(self.f, 0)
-        for number, task in enumerate(self.code.schedule.tasks, 1):
-            call_task(self.f, task, self.module, self._address, self.scalars.sizes)
-            clock(self.f, number)
-
-    def shared(self, index: Value, count: Value) -> None:
-        """What thread `index` of `count` does of all tasks."""
-        f, program = self.f, self.code.program
-        self.is_first = f.icmp("eq", index, 0)
+    def own(self, index: Value) -> Value:
+        """Thread `index`'s own memory; the first has none, its private scratch is in the arena's slots."""
+        place = self.end
         for slot in self.code.private_slots:
             size = self._slot_size(slot)
-            self.own = f.offset(self.end, "i8", f.mul(size, f.sub(index, 1)))
-        for place in program.private.values():
-            self.scalars.dim(place)  # before any branch: what is computed once must be seen by all that ask again
-        for step in program.steps:
-            if step.meet:
-                emit_barrier(f, self.module)
-            if not step.is_shared:
-                with f.when(self.is_first):
-                    self._whole(step)
-            elif step.is_always_worth_it:
-                self._part(step, index, count)
-            else:
-                worth = f.icmp("sge", _value(self.scalars.dim(step.phase.cost)), WORTH_SHARING)
-                parts = f.select(worth, count, 1)
-                with f.when(f.icmp("slt", index, parts)):
-                    self._part(step, index, parts)
+            place = self.f.offset(self.end, "i8", self.f.mul(size, self.f.sub(index, 1)))
+        return place
 
-    def _whole(self, step: Step) -> None:
-        if step.task.loop is not None:
-            call_task(self.f, step.task, self.module, self._address, self.scalars.sizes)
-        else:
-            self._call(step.task, step.phase.kernel, None, ())
-
-    def _part(self, step: Step, index: Value, parts: Value) -> None:
-        phase = step.phase
-        self._call(step.task, phase.kernel, phase.split, (index, parts), phase.private)
-
-    def _call(
-        self, task: Task, kernel: Kernel, split: Split | None, part: Sequence[Value], private: Sequence[Buffer] = ()
-    ) -> None:
-        compiled = emit_kernel(kernel, self.module, split)
-        pointers = []
-        for buffer in kernel.buffers:
-            address = self._address(task.writes.get(buffer) or task.reads.get(buffer) or buffer)
-            pointers.append(self._own_address(buffer, address) if buffer in private else address)
-        given = [self.scalars.sizes[s.name] for s in compiled.sizes]
-        self.f.call(compiled.function, "void", *pointers, *given, *part)
-
-    def _own_address(self, buffer: Buffer, address: Value) -> Value:
-        """Where this thread has its copy of a private buffer: the first thread in the arena's slot."""
-        assert self.own is not None and self.is_first is not None, "private memory is planned"
-        own = self.f.offset(self.own, "i8", self.scalars.dim(self.code.program.private[buffer]))
-        return self.f.select(self.is_first, address, own)
-
-    def _address(self, place: Memory | Buffer) -> Value:
+    def address(self, place: Tenant) -> Value:
         if isinstance(place, Buffer) or place.kind == "arena":
             return self.slots[self.code.memory.slot_of[place]]
         if place.kind == "output":

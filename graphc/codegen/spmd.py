@@ -1,21 +1,22 @@
 """A schedule as the program that every thread of a team runs: its steps, and before which of them the threads meet.
 
-A step is a phase of a task (graphc.codegen.parallel). What is worth it is shared out, the rest is for thread 0.
-The threads meet before a step only if it writes what one since the last meeting reads or writes, or reads what one
-writes, be it a value, a leaf that is updated in place or a slot of the arena that changes its tenant; and not if
-thread 0 runs both.
+A step is a phase of a task (graphc.codegen.parallel), or a whole loop. What is worth it is shared out, the rest is for
+thread 0. A loop is shared if something in its turn is: then all threads run it, and what it consists of are steps
+again. Where threads meet is told by graphc.codegen.meetings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.codegen.cost import cost_of
 from graphc.codegen.kernel import Buffer
+from graphc.codegen.meetings import SinceMeeting, Where, places_of, touches_of
 from graphc.codegen.memory import ALIGNMENT, size_of
 from graphc.codegen.parallel import Phase, phases
-from graphc.codegen.tasks import Memory, MemoryPlan, Schedule, Task
+from graphc.codegen.target import Target
+from graphc.codegen.tasks import Loop, MemoryPlan, Schedule, Task
 from graphc.ir.dims import Dim, bounds, floordiv
 
 WORTH_SHARING = 1_500_000  # picoseconds of a phase: a meeting takes about a tenth of it
@@ -23,21 +24,58 @@ WORTH_A_FORK = 20_000_000  # picoseconds of all that is shared
 
 
 @dataclass(frozen=True, eq=False)
+class Turns:
+    """What a loop does: its starts once, then the steps of a turn again and again."""
+
+    loop: Loop
+    starts: tuple[Step, ...]
+    turn: tuple[Step, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
-    """A phase of a task. `worth` says from which value of its cost on it is shared; `meet` before it starts."""
+    """A phase of a task; with `turns`, a whole loop. The threads `meet` before it starts."""
 
     task: Task
     phase: Phase
+    turns: Turns | None = None
     meet: bool = False
 
     @property
     def is_shared(self) -> bool:
         """Whether several threads run it, at some sizes at least."""
+        if self.turns is not None:
+            return any(step.is_shared for step in self.turns.turn)
         return self.phase.split is not None
 
     @property
-    def is_always_worth_it(self) -> bool:
-        return bounds(self.phase.cost)[0] >= WORTH_SHARING
+    def shared_cost(self) -> Dim:
+        """Picoseconds of what can be shared of it."""
+        if self.turns is not None:
+            return total_cost(self.turns.starts) + self.turns.loop.length * total_cost(self.turns.turn)
+        return self.phase.cost if self.is_shared else 0
+
+    @property
+    def worth(self) -> tuple[Dim, ...]:
+        """Costs of which one must reach `WORTH_SHARING` at the sizes of the call; none if that is so at all sizes."""
+        found = [*_worth([self])]
+        return () if any(bounds(cost)[0] >= WORTH_SHARING for cost in found) else tuple(dict.fromkeys(found))
+
+
+def total_cost(steps: Sequence[Step]) -> Dim:
+    """Picoseconds of what can be shared of some steps."""
+    total: Dim = 0
+    for step in steps:
+        total = total + step.shared_cost
+    return total
+
+
+def _worth(steps: Sequence[Step]) -> Iterator[Dim]:
+    for step in steps:
+        if step.turns is not None:
+            yield from _worth(step.turns.turn)
+        elif step.is_shared:
+            yield step.phase.cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +89,7 @@ class Program:
     @property
     def shared_cost(self) -> Dim:
         """Picoseconds of what can be shared."""
-        total: Dim = 0
-        for step in self.steps:
-            if step.is_shared:
-                total = total + step.phase.cost
-        return total
+        return total_cost(self.steps)
 
     @property
     def is_parallel(self) -> bool:
@@ -66,25 +100,57 @@ class Program:
 
 def plan_threads(schedule: Schedule, memory: MemoryPlan) -> Program:
     """The steps of a schedule."""
-    steps = [step for task in schedule.tasks for step in _steps(task, schedule)]
+    steps = [step for task in schedule.tasks for step in _steps(task, schedule.target)]
     private: dict[Buffer, Dim] = {}
     sizes: dict[Dim, None] = {}
-    for step in steps:
+    for step in _every(steps):
         place: Dim = 0
         for buffer in step.phase.private:
             private[buffer] = place
             place = place + floordiv(size_of(buffer) + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
         if place != 0:
             sizes[place] = None
-    return Program(_with_meetings(steps, memory), private, tuple(sizes))
+    return Program(_with_meetings(steps, SinceMeeting(), places_of(memory)), private, tuple(sizes))
 
 
-def _steps(task: Task, schedule: Schedule) -> list[Step]:
+def plan_alone(tasks: Sequence[Task]) -> tuple[Step, ...]:
+    """The steps of tasks on one thread: each as it is."""
+    return tuple(_alone(task) for task in tasks)
+
+
+def _alone(task: Task) -> Step:
+    loop = task.loop
+    turns = None if loop is None else Turns(loop, plan_alone(loop.starts), plan_alone(loop.step.tasks))
+    return Step(task, Phase(task.kernel, None, (), 0), turns)
+
+
+def _every(steps: Sequence[Step]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        if step.turns is not None:
+            yield from _every((*step.turns.starts, *step.turns.turn))
+
+
+def _steps(task: Task, target: Target) -> list[Step]:
     """A task's phases; what is not worth sharing at any size is one kernel again."""
-    found = [_worth_it(phase) for phase in phases(task.kernel, schedule.target)]
+    if task.loop is not None:
+        shared = Step(task, Phase(task.kernel, None, (), 0), _turns(task.loop, target))
+        return [shared if shared.is_shared else _alone(task)]
+    found = [_worth_it(phase) for phase in phases(task.kernel, target)]
     if any(phase.split for phase in found):
         return [Step(task, phase) for phase in found]
-    return [Step(task, Phase(task.kernel, None, (), cost_of(task.kernel.body, schedule.target)))]
+    return [Step(task, Phase(task.kernel, None, (), cost_of(task.kernel.body, target)))]
+
+
+def _turns(loop: Loop, target: Target) -> Turns:
+    """Two turns are looked at: what the first still leaves to be met for is met for in the second, and in all."""
+    since = SinceMeeting()
+    starts, turn = (
+        [step for task in tasks for step in _steps(task, target)] for tasks in (loop.starts, loop.step.tasks)
+    )
+    first = _with_meetings(starts, since, loop.home), _with_meetings(turn, since, loop.home)
+    since.forget(loop.places[place] for place in loop.stepping)
+    return Turns(loop, first[0], _with_meetings(first[1], since, loop.home))
 
 
 def _worth_it(phase: Phase) -> Phase:
@@ -92,38 +158,17 @@ def _worth_it(phase: Phase) -> Phase:
     return phase if most is None or most >= WORTH_SHARING else replace(phase, split=None, private=())
 
 
-def _with_meetings(steps: Sequence[Step], memory: MemoryPlan) -> tuple[Step, ...]:
+def _with_meetings(steps: Sequence[Step], since: SinceMeeting, where: Where) -> tuple[Step, ...]:
+    """The steps with the meetings they have, and those they need besides."""
     found: list[Step] = []
-    since: list[tuple[Step, dict[Hashable, None], dict[Hashable, None]]] = []
     for step in steps:
-        reads, writes = _places(step, memory)
-        meet = any(
-            (step.is_shared or other.is_shared)
-            and (any(p in other_writes for p in (*reads, *writes)) or any(p in other_reads for p in writes))
-            for other, other_reads, other_writes in since
-        )
+        reads, writes = step.phase.touched()
+        if step.turns is not None:
+            reads, writes = [*step.task.reads], [b for b in step.task.kernel.buffers if b.role != "in"]
+        touches = touches_of(step.task, reads, writes, step.phase.private, step.is_shared, where)
+        meet = step.meet or since.collides(touches)
         if meet:
-            since.clear()
-        since.append((step, reads, writes))
+            since.meet()
+        since.note(touches)
         found.append(replace(step, meet=meet))
     return tuple(found)
-
-
-def _places(step: Step, memory: MemoryPlan) -> tuple[dict[Hashable, None], dict[Hashable, None]]:
-    """Where a step reads and where it writes: slots, leaves, outputs."""
-    reads, writes = step.phase.touched()
-    if step.task.loop is not None:
-        reads = [*step.task.reads]
-        writes = [buffer for buffer in step.task.kernel.buffers if buffer.role != "in"]
-    return {p: None for b in reads for p in _place(b, step.task, memory)}, {
-        p: None for b in writes for p in _place(b, step.task, memory)
-    }
-
-
-def _place(buffer: Buffer, task: Task, memory: MemoryPlan) -> list[Hashable]:
-    home: Memory | Buffer = task.writes.get(buffer) or task.reads.get(buffer) or buffer
-    if isinstance(home, Buffer) or home.kind == "arena":
-        return [("slot", memory.slot_of[home])]
-    if home.kind == "constant":
-        return []
-    return [(home.kind, home.leaf if home.kind == "leaf" else home.name)]

@@ -14,9 +14,10 @@ from graphc.ir.types import TensorType
 
 @dataclass(eq=False)
 class Memory:
-    """Where a value lives: `kind` is arena, constant, leaf, output or panels; `name` says which leaf or output.
+    """Where a value lives: `kind` is arena, constant, leaf or output, in a loop also start or panels.
 
-    Panels are made by a loop before its first step, of an operand that all steps share.
+    `name` says which leaf, output or start. A start is what a carried value begins with; panels are made by a loop
+    before its first step, of an operand that all steps share.
     """
 
     type: TensorType
@@ -70,9 +71,10 @@ class MemoryPlan:
 class Loop:
     """A scan: the schedule of one step, run `length` times.
 
-    `places` gives the buffer of the loop's kernel for every leaf of the step but t, and for every emitted value by
-    name; of those in `stepping` a step sees the part at its own place.  `scratch` are the slots of the step's memory,
-    `starts` the kernels that put the first carried values into place, with (source, target) buffers.
+    `places` gives the buffer of the loop's kernel for every leaf of the step but t, and for every emitted value and
+    every start by name; of those in `stepping` a step sees the part at its own place.  `scratch` are the slots of the
+    step's memory, `starts` the tasks before the first step: they put the first carried values into place and make
+    panels.
     """
 
     length: Dim
@@ -82,5 +84,16 @@ class Loop:
     places: dict[Node | str, Buffer]
     stepping: tuple[Node | str, ...]
     scratch: list[Buffer]
-    starts: list[tuple[Kernel, Buffer, Buffer]]
+    starts: list[Task]
     panels: dict[Memory, Buffer]
+
+    def home(self, place: Tenant) -> Buffer | None:
+        """The buffer of the loop's kernel that a task's value lies in; None for constants and for t."""
+        if isinstance(place, Buffer) or place.kind == "arena":
+            return self.scratch[self.memory.slot_of[place]]
+        if place.kind == "panels":
+            return self.panels[place]
+        if place.kind in ("output", "start"):
+            return self.places[place.name]
+        assert place.leaf is not None, "memory outside of the arena belongs to a leaf or a constant"
+        return self.places.get(place.leaf)

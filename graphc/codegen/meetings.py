@@ -1,0 +1,84 @@
+"""Where the threads of a team must meet: before a step that touches what another has touched since they last met.
+
+A step touches a place: a value, a leaf that is updated in place, a slot of the arena that changes its tenant. Two of
+them may follow each other without a meeting if both only read the place, or if only thread 0 comes there in both: as it
+does in what is not shared out, and in its own copy of private scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+from graphc.codegen.kernel import Buffer
+from graphc.codegen.tasks import MemoryPlan, Task, Tenant
+
+Where = Callable[[Tenant], Hashable | None]  # the place of a value; None for what never changes
+
+
+@dataclass(frozen=True)
+class Touch:
+    """What a step does at a place, and whether other threads than the first come there."""
+
+    writes: bool
+    by_all: bool
+
+    def __or__(self, other: Touch) -> Touch:
+        return Touch(self.writes or other.writes, self.by_all or other.by_all)
+
+    def collides(self, other: Touch) -> bool:
+        return (self.writes or other.writes) and (self.by_all or other.by_all)
+
+
+class SinceMeeting:
+    """What has been touched since the threads last met."""
+
+    def __init__(self) -> None:
+        self._touched: dict[Hashable, Touch] = {}
+
+    def collides(self, touches: dict[Hashable, Touch]) -> bool:
+        """Whether the threads must meet before a step with these touches."""
+        return any(place in self._touched and touch.collides(self._touched[place]) for place, touch in touches.items())
+
+    def meet(self) -> None:
+        self._touched.clear()
+
+    def note(self, touches: dict[Hashable, Touch]) -> None:
+        _add(self._touched, touches.items())
+
+    def forget(self, places: Iterable[Hashable]) -> None:
+        """These places are others from now on: the next turn of a loop has its own part of them."""
+        for place in places:
+            self._touched.pop(place, None)
+
+
+def touches_of(
+    task: Task, reads: Iterable[Buffer], writes: Iterable[Buffer], private: Iterable[Buffer], by_all: bool, where: Where
+) -> dict[Hashable, Touch]:
+    """place -> what is done there by a step of the task that reads and writes these of its buffers."""
+    own = dict.fromkeys(private)
+    found: dict[Hashable, Touch] = {}
+    for buffers, is_write in ((reads, False), (writes, True)):
+        for buffer in buffers:
+            place = where(task.writes.get(buffer) or task.reads.get(buffer) or buffer)
+            if place is not None:
+                _add(found, [(place, Touch(is_write, by_all and buffer not in own))])
+    return found
+
+
+def places_of(memory: MemoryPlan) -> Where:
+    """The places of an entry's values: slots, leaves, outputs."""
+
+    def where(tenant: Tenant) -> Hashable | None:
+        if isinstance(tenant, Buffer) or tenant.kind == "arena":
+            return "slot", memory.slot_of[tenant]
+        if tenant.kind == "constant":
+            return None
+        return tenant.kind, tenant.leaf if tenant.kind == "leaf" else tenant.name
+
+    return where
+
+
+def _add(found: dict[Hashable, Touch], touches: Iterable[tuple[Hashable, Touch]]) -> None:
+    for place, touch in touches:
+        found[place] = found[place] | touch if place in found else touch
