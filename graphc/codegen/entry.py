@@ -20,12 +20,12 @@ from graphc.codegen.loop_code import emit_kernel
 from graphc.codegen.memory import ALIGNMENT, plan_memory
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.schedule import schedule
-from graphc.codegen.spmd import WORTH_A_FORK, Program, plan_alone, plan_threads
+from graphc.codegen.spmd import WORTH_A_FORK, WORTH_SHARING, Program, plan_alone, plan_threads, shared_costs
 from graphc.codegen.steps import StepsCode, Thread
 from graphc.codegen.target import Target
 from graphc.codegen.tasks import MemoryPlan, Schedule, Slot, Tenant
 from graphc.codegen.team import BODY, emit_fork, emit_team
-from graphc.ir.dims import Symbol, evaluate
+from graphc.ir.dims import Symbol, bounds, evaluate
 from graphc.ir.graph import Graph
 
 
@@ -112,8 +112,14 @@ def _fork(f: Function, module: Module, code: EntryCode, scalars: ScalarCode, bod
     """Runs the body on the team's threads if the work is worth it and they are free, else on this thread alone."""
     emit_team(module)
     given = f["table"], f["dims"], f["arena"]
-    worth = f.icmp("sge", _value(scalars.dim(code.program.shared_cost)), WORTH_A_FORK)
-    team = f.select(worth, f["team"], Value("null", "ptr"))
+    total: Index = 0
+    for cost, times in shared_costs(code.program.steps).items():
+        if bounds(cost)[0] >= WORTH_SHARING:
+            total = f.add(total, scalars.dim(cost * times))
+        else:
+            worth = f.icmp("sge", _value(scalars.dim(cost)), WORTH_SHARING)
+            total = f.add(total, f.select(worth, scalars.dim(cost * times), 0))
+    team = f.select(f.icmp("sge", _value(total), WORTH_A_FORK), f["team"], Value("null", "ptr"))
     done = emit_fork(f, module, team, body, given)
     with f.when(f.xor(done, 1)):
         one = const("i64", 0), const("i64", 1), const("i64", 0)

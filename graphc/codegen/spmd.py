@@ -49,33 +49,26 @@ class Step:
         return self.phase.split is not None
 
     @property
-    def shared_cost(self) -> Dim:
-        """Picoseconds of what can be shared of it."""
-        if self.turns is not None:
-            return total_cost(self.turns.starts) + self.turns.loop.length * total_cost(self.turns.turn)
-        return self.phase.cost if self.is_shared else 0
-
-    @property
     def worth(self) -> tuple[Dim, ...]:
         """Costs of which one must reach `WORTH_SHARING` at the sizes of the call; none if that is so at all sizes."""
-        found = [*_worth([self])]
-        return () if any(bounds(cost)[0] >= WORTH_SHARING for cost in found) else tuple(dict.fromkeys(found))
+        found = shared_costs([self] if self.turns is None else self.turns.turn)
+        return () if any(bounds(cost)[0] >= WORTH_SHARING for cost in found) else tuple(found)
 
 
-def total_cost(steps: Sequence[Step]) -> Dim:
-    """Picoseconds of what can be shared of some steps."""
-    total: Dim = 0
-    for step in steps:
-        total = total + step.shared_cost
-    return total
+def shared_costs(steps: Sequence[Step]) -> dict[Dim, Dim]:
+    """Picoseconds of a phase that can be shared -> how often phases of this cost are run."""
+    found: dict[Dim, Dim] = {}
 
+    def note(steps: Sequence[Step], times: Dim) -> None:
+        for step in steps:
+            if step.turns is not None:
+                note(step.turns.starts, times)
+                note(step.turns.turn, times * step.turns.loop.length)
+            elif step.is_shared:
+                found[step.phase.cost] = found.get(step.phase.cost, 0) + times
 
-def _worth(steps: Sequence[Step]) -> Iterator[Dim]:
-    for step in steps:
-        if step.turns is not None:
-            yield from _worth(step.turns.turn)
-        elif step.is_shared:
-            yield step.phase.cost
+    note(steps, 1)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +80,12 @@ class Program:
     private_sizes: tuple[Dim, ...] = ()  # a thread's own memory must hold each of these (bytes)
 
     @property
-    def shared_cost(self) -> Dim:
-        """Picoseconds of what can be shared."""
-        return total_cost(self.steps)
-
-    @property
     def is_parallel(self) -> bool:
         """Whether several threads are worth it at any size."""
-        most = bounds(self.shared_cost)[1]
+        total: Dim = 0
+        for cost, times in shared_costs(self.steps).items():
+            total = total + cost * times
+        most = bounds(total)[1]
         return most is None or most >= WORTH_A_FORK
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -12,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from many_threads import bits, needs_pool, pool, variants
 
 import graphc
 from graphc.runtime import threads
 from graphc.runtime.errors import OptionError
-from graphc.runtime.model import Model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -34,9 +33,6 @@ train net:
     optimizer = adam(lr = 1e-2)
     metric accuracy = mean(argmax(logits, axis=C) == y)
 """
-COUNTS = (1, 2, 3, 8)
-
-needs_pool = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the pool waits with Linux's futex")
 
 
 def mlp_data(rows: int) -> dict[str, np.ndarray]:
@@ -44,30 +40,10 @@ def mlp_data(rows: int) -> dict[str, np.ndarray]:
     return {"x": rng.normal(size=(rows, 300)).astype("f4"), "y": rng.integers(0, 10, rows).astype("i4")}
 
 
-def bits(arrays: Any) -> str:
-    return hashlib.sha256(b"".join(np.ascontiguousarray(arrays[name]).tobytes() for name in arrays)).hexdigest()
-
-
 def trained(model: graphc.Model, data: dict[str, np.ndarray], steps: int) -> str:
     model.init(seed=5)
     losses = [model.step(**data)["loss"] for _ in range(steps)]
     return bits({**model.params, **model.slots, "loss": np.array(losses)})
-
-
-def pool() -> threads.Pool:
-    found = threads.current()
-    assert found is not None
-    return found
-
-
-def variants(model: graphc.Model) -> list[Model]:
-    """The model on every number of threads, however busy the machine is."""
-    made = [Model(model.artifact, threads=count) for count in COUNTS]
-    assert [one.threads for one in made] == list(COUNTS)
-    if sys.platform.startswith("linux"):
-        made[-1].team.start()
-        pool().insist()
-    return made
 
 
 @pytest.mark.parametrize("rows", [1, 67, 256])
