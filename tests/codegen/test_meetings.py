@@ -163,7 +163,8 @@ def test_both_loops_are_shared_and_count_as_often_as_they_run() -> None:
     assert outer.is_shared and inner.is_shared
     assert inner.turns is not None
     (product,) = (s for s in inner.turns.turn if s.phase.split is not None and s.phase.split.loop is None)
-    assert evaluate(shared_costs(code.program.steps)[product.phase.cost], {"B": 9, "S": 3, "T": 7}) == 3 * 7 + 7  # one in each
+    times = shared_costs(code.program.steps)[product.phase.cost]
+    assert evaluate(times, {"B": 9, "S": 3, "T": 7}) == 3 * 7 + 7  # there is one like it in the outer loop
     assert code.program.is_parallel
 
 
