@@ -1,4 +1,4 @@
-"""Networks that read sequences: lstm_sentiment."""
+"""Networks that read sequences: lstm_sentiment, char_lm, long_memory."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ EXAMPLES = ROOT / "examples"
 DATA = ROOT.parent / "shared" / "data"
 IMDB = DATA / "imdb" / "imdb_subset.npz"
 SENTIMENT = EXAMPLES / "lstm_sentiment" / "lstm_sentiment.gc"
+CHARACTERS = EXAMPLES / "char_lm" / "char_lm.gc"
+MEMORY = EXAMPLES / "long_memory" / "long_memory.gc"
+SHAKESPEARE = DATA / "tinyshakespeare" / "input.txt"
 needs_imdb = pytest.mark.skipif(not IMDB.exists(), reason="the reviews are not shipped: no ../shared/data/imdb")
 
 
@@ -117,3 +120,88 @@ def test_reviews_are_judged(tmp_path: Path, run_example: RunExample) -> None:
     for name in ("LSTM", "GRU"):
         assert loss[name] < 0.55 and right[name] >= 65.0 and right[name] > right["RNN"] + 5.0, name
     assert is_picture(tmp_path / "runs" / "lstm_sentiment" / "lstm_sentiment.png")
+
+
+def test_a_text_may_come_in_pieces() -> None:
+    """What the speaker says of a text is what it says of its parts, states handed on, down to single characters."""
+    speaker = graphc.compile(CHARACTERS, model="speaker")
+    speaker.init(seed=4)
+    text = np.random.default_rng(4).integers(0, 65, (2, 23)).astype(np.uint8)
+    start = np.random.default_rng(5).normal(size=(2, 2, 128)).astype(np.float32)
+    whole = speaker(text=text, h0=start[0], c0=start[1])
+    h, c = start
+    logits = []
+    for part in np.split(text, [10, 11, 12, 22], axis=1):
+        seen = speaker(text=part, h0=h, c0=c)
+        h, c = seen["h"], seen["c"]
+        logits.append(seen["logits"])
+    np.testing.assert_allclose(np.concatenate(logits, axis=1), whole["logits"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(h, whole["h"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(c, whole["c"], rtol=1e-5, atol=1e-6)
+
+
+def test_states_go_on_from_step_to_step() -> None:
+    """Two steps of training on pieces leave the states that the speaker has after both; `gradients` leaves none."""
+    model, speaker = (graphc.compile(CHARACTERS, model=name) for name in ("char_lm", "speaker"))
+    model.hyper["lr"] = 0.0  # so that both steps have the same weights
+    for name, value in model.params.items():
+        speaker.params[name][...] = value
+    text = np.random.default_rng(6).integers(0, 65, (32, 21)).astype(np.uint8)
+    model.gradients(text=text[:, :12], next=text[:, 1:13])
+    assert not model.states["h"].any() and not model.states["c"].any()
+    for cut in (slice(0, 12), slice(12, 20)):
+        model.step(text=text[:, cut], next=text[:, 1:][:, cut])
+    zero = np.zeros((32, 128), np.float32)
+    wanted = speaker(text=text[:, :20], h0=zero, c0=zero)
+    np.testing.assert_allclose(model.states["h"], wanted["h"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.states["c"], wanted["c"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason="the text is not shipped: no ../shared/data/tinyshakespeare")
+def test_characters_are_foretold(tmp_path: Path, run_example: RunExample) -> None:
+    """A quarter of an epoch. The frequencies of the characters alone give 3.3 nats, 65 equal chances 4.2."""
+    said = run_example("char_lm", SHAKESPEARE, "--train", 250_000, "--epochs", 1, "--length", 60)
+    found = re.search(r"loss ([\d.]+), held out ([\d.]+) nats", said)
+    assert found is not None
+    assert float(found[1]) < 2.25 and float(found[2]) < 2.3
+    assert re.findall(r"at temperature ([\d.]+):", said) == ["0.3", "0.7", "1.2"]
+    assert is_picture(tmp_path / "runs" / "char_lm" / "char_lm.png")
+
+
+@pytest.mark.parametrize("name", ["lstm_adds", "rnn_adds"])
+def test_the_norms_are_those_of_the_derivatives_by_the_states(name: str) -> None:
+    """The plain recurrence by its chain of Jacobians in f64; the LSTM by the step that its output takes last."""
+    model = graphc.compile(MEMORY, model=name)
+    random = np.random.default_rng(7)
+    x = random.uniform(size=(3, 9, 2)).astype(np.float32)
+    y = random.uniform(size=3).astype(np.float32)
+    seen = model(x=x, y=y)
+    p = {path.removeprefix("net."): np.array(w, np.float64) for path, w in model.params.items()}
+    states = [np.zeros((3, 64))]
+    cell = np.zeros((3, 64))
+    for t in range(9):
+        z = x[:, t] @ p["cell.wx"] + states[-1] @ p["cell.wh"] + p["cell.b"]
+        if name == "rnn_adds":
+            states.append(np.tanh(z))
+            continue
+        i, f, g, o = np.split(z, 4, axis=1)
+        cell = cell / (1.0 + np.exp(-f - 1.0)) + np.tanh(g) / (1.0 + np.exp(-i))
+        states.append(np.tanh(cell) / (1.0 + np.exp(-o)))
+    wrong = (states[-1] @ p["out.w"] + p["out.b"])[:, 0] - y
+    np.testing.assert_allclose(seen["error"], np.mean(wrong**2), rtol=1e-5)
+    flow = 2.0 / 3.0 * wrong[:, None] * p["out.w"][:, 0]
+    np.testing.assert_allclose(seen["norm"][-1], np.linalg.norm(flow), rtol=1e-5)
+    if name == "rnn_adds":
+        for t in range(8, 0, -1):
+            flow = flow * (1.0 - states[t + 1] ** 2) @ p["cell.wh"].T
+            np.testing.assert_allclose(seen["norm"][t - 1], np.linalg.norm(flow), rtol=1e-5)
+
+
+def test_an_lstm_remembers_and_a_plain_recurrence_does_not(tmp_path: Path, run_example: RunExample) -> None:
+    said = run_example("long_memory", "--length", 40, "--steps", 700)
+    errors = {name: float(error) for name, error in re.findall(r"(\w+) +error ([\d.]+) on 500", said)}
+    assert errors["LSTM"] < 0.02 < 0.1 < errors["RNN"]
+    found = re.findall(r"after training: (\S+) at the first step, (\S+) at the last", said)
+    lstm, rnn = (float(last) / float(first) for first, last in found)
+    assert lstm < 100.0 < 500.0 < rnn
+    assert is_picture(tmp_path / "runs" / "long_memory" / "long_memory.png")
