@@ -203,5 +203,5 @@ def test_an_lstm_remembers_and_a_plain_recurrence_does_not(tmp_path: Path, run_e
     assert errors["LSTM"] < 0.02 < 0.1 < errors["RNN"]
     found = re.findall(r"after training: (\S+) at the first step, (\S+) at the last", said)
     lstm, rnn = (float(last) / float(first) for first, last in found)
-    assert lstm < 100.0 < 500.0 < rnn
+    assert lstm < 20.0 < 80.0 < rnn  # 6 and 154; over 60 steps 7 and 4,000
     assert is_picture(tmp_path / "runs" / "long_memory" / "long_memory.png")
