@@ -18,6 +18,7 @@ from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Node, leaf, make
 from graphc.ops.contraction import parse
 from graphc.ops.op import Reduction, Structured
+from graphc.passes.grouping import is_elementwise
 from graphc.passes.normalise_contract import contract_axes
 from graphc.passes.pipeline import graph_pass
 
@@ -76,6 +77,8 @@ class _Finder:
             return False
         values = self._values(kernel)
         if any(value in self.roots for value in values) or self._readers(kernel) != [rows]:
+            return False
+        if not all(_reads_in_place(rows, value) for value in values):
             return False
         axes, result = contract_axes(contract.attr("spec")), parse(contract.attr("spec"))[2]
         apart = (result[-2] in axes.m and result[-1] in axes.n) or (result[-2] in axes.n and result[-1] in axes.m)
@@ -161,6 +164,13 @@ def _inner(kernel: Node, value: Node) -> Node:
         return value
     leaves: tuple[Node, ...] = kernel.attr("body").leaves
     return leaves[kernel.inputs.index(value)]
+
+
+def _reads_in_place(rows: Node, value: Node) -> bool:
+    """Whether a group reads an input only at the elements that it computes, not transposed or shifted."""
+    given = _inner(rows, value)
+    readers = [node for node in _body(rows) if given in node.inputs]
+    return all(isinstance(node.definition, Reduction) or is_elementwise(node) for node in readers)
 
 
 class _Merge:

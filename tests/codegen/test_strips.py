@@ -101,3 +101,19 @@ def test_strips_of_any_number_of_threads_are_the_same() -> None:
     models = [graphc.compile_source(source(None), threads=threads) for threads in (1, 2, 3)]
     expected, *others = [(model(**given)["y"].tobytes(), model.step(**given)["loss"]) for model in models]
     assert others == [expected, expected]
+
+
+def test_scores_that_are_read_transposed_too_are_stored() -> None:
+    model = graphc.compile_source(
+        "dim B, T = 40, K = 8\n"
+        "model both(q: f32[B, T, K], k: f32[B, T, K]) -> (y: f32[B, T, K]):\n"
+        "    scores = einsum(q[b, t, c] * k[b, s, c] -> [b, t, s])\n"
+        "    probs = softmax(scores + transpose(scores, axes=[0, 2, 1]), axis=-1)\n"
+        "    y = einsum(probs[b, t, s] * k[b, s, c] -> [b, t, c])\n"
+    )
+    random = np.random.default_rng(0)
+    q, k = (random.standard_normal((2, 40, 8)).astype(np.float32) for _ in range(2))
+    scores = np.einsum("btc,bsc->bts", q, k).astype(np.float64)
+    weights = np.exp((both := scores + scores.transpose(0, 2, 1)) - both.max(-1, keepdims=True))
+    expected = np.einsum("bts,bsc->btc", weights / weights.sum(-1, keepdims=True), k)
+    np.testing.assert_allclose(model(q=q, k=k)["y"], expected, rtol=2e-4, atol=2e-5)
