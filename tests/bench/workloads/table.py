@@ -1,0 +1,72 @@
+"""The records of a run as a table, for a terminal or in Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HEAD = [
+    "workload", "threads", "candidate", "time", "speed to best peer", "GFLOP/s or GB/s", "% of peak",
+    "compile", "first call", "memory MiB",
+]  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if seconds >= factor or unit == "us":
+            number = seconds / factor
+            return f"{number:.0f} {unit}" if number >= 100 else f"{number:.3g} {unit}"
+    return ""
+
+
+def rows(record: dict[str, Any]) -> list[list[str]]:
+    """A row for each candidate; its ratio is the best peer's time by its own, above 1 where it is the faster."""
+    times = {result["candidate"]: result["median_s"] for result in record["results"]}
+    rivals = [seconds for name, seconds in times.items() if name != "graphc"]
+    work, top = (record["bytes"], record["copy_gbs"]) if record["bytes"] else (record["flops"], record["peak_gflops"])
+    found = []
+    for result in record["results"]:
+        name, seconds = result["candidate"], result["median_s"]
+        speed = work / seconds / 1e9
+        found.append(
+            [
+                record["workload"],
+                str(record["threads"]),
+                name,
+                duration(seconds),
+                f"{min(rivals) / seconds:.2f}" if rivals else "",
+                f"{speed:.3g}" if speed < 100 else f"{speed:.0f}",
+                f"{100 * speed / top:.0f}",
+                duration(result["compile_s"]),
+                duration(result["first_call_s"]),
+                f"{result['peak_mib']:.0f}",
+            ]
+        )
+    return found
+
+
+def text(records: list[dict[str, Any]], markdown: bool) -> str:
+    body = [row for record in records for row in rows(record)]
+    if markdown:
+        lines = [HEAD, ["---"] * len(HEAD), *body]
+        return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+    widths = [max(len(row[i]) for row in [HEAD, *body]) for i in range(len(HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [HEAD, *body]
+    )
+
+
+def geometric_mean(records: list[dict[str, Any]]) -> str:
+    """Of the best peer's time by graphc's, by number of threads."""
+    found = []
+    for threads in dict.fromkeys(record["threads"] for record in records):
+        product, count = 1.0, 0
+        for record in records:
+            times = {result["candidate"]: result["median_s"] for result in record["results"]}
+            if record["threads"] == threads and len(times) > 1:
+                product *= min(s for name, s in times.items() if name != "graphc") / times["graphc"]
+                count += 1
+        if count:
+            mean = product ** (1 / count)
+            found.append(f"{threads} thread(s): best peer's time / graphc's, geometric mean of {count}: {mean:.2f}")
+    return "\n".join(found)
