@@ -253,5 +253,17 @@ def _grad(site: Site) -> Value:
             site.error("GC0602", "the gradient is taken by a float value", given.span)
             raise Wrong
     xs = [value for value in values if isinstance(value, Tensor)]
+    if any(_is_written(x.node) for x in xs):
+        # equal constants are one node, and a scan keeps copies of its own: their uses cannot be told apart
+        message = "the gradient is taken by a constant, which every equal one in the file is as well"
+        site.error("GC0602", message, given.span, help="`stop_gradient(...)` around it makes it a value of its own")
+        raise Wrong
     made = [tensor(node, x.flexible) for node, x in zip(gradients(y.node, [x.node for x in xs]), xs, strict=True)]
     return made[0] if not isinstance(given.value, Many) else Many(tuple(made))
+
+
+def _is_written(node: Node) -> bool:
+    """Whether a value is a constant in the shape that its place asks for."""
+    while node.op in ("broadcast", "cast", "reshape", "transpose"):
+        node = node.inputs[0]
+    return node.op in ("const", "iota", "dim")
