@@ -160,8 +160,9 @@ class _Builder:
         if node in self.roots or len(slices) < 2 or not may_split(node):
             return None
         numbers = dict.fromkeys(part_of(x, node) for x in slices)
-        whole = len(numbers) * slices[0].shape[-1] == node.shape[-1] if slices[0].shape else False
-        return slices[0] if None not in numbers and len(numbers) <= MOST_PARTS and whole else None
+        if None in numbers or len(numbers) > MOST_PARTS or not slices[0].shape:
+            return None
+        return slices[0] if len(numbers) * slices[0].shape[-1] == node.shape[-1] else None
 
     def _place_after(self, place: float) -> float:
         """A place behind `place` and before the next one."""
