@@ -12,7 +12,7 @@ from math import isqrt
 
 from graphc.ir.dims import Dim, bounds, floordiv
 from graphc.ir.graph import rebuild
-from graphc.ir.node import Node, make
+from graphc.ir.node import Node, constant, make
 from graphc.ir.types import I32, TensorType
 from graphc.ops.build import cast, compare, fill, size_of
 from graphc.ops.scan import Carry, Recurrence, inner_leaf, open_scan
@@ -34,8 +34,11 @@ def checkpointed(recurrence: Recurrence) -> tuple[list[Node], list[Node]]:
     is_even = chunks * steps == r.length
     chunk, step = inner_leaf("index", TensorType(I32)), inner_leaf("index", TensorType(I32))
     t = chunk * steps + step
+    alive = None
+    if not is_even:
+        length = cast(size_of(r.length, I32), I32)
+        alive, t = compare("lt", t, length), make("min", t, length - constant(1, length.type))  # t stays an index
     roots = rebuild(r.roots, lambda node, _: t if node is r.index else None)
-    alive = None if is_even else compare("lt", t, cast(size_of(r.length, I32), I32))
     outer = [inner_leaf("carry", c.leaf.type) for c in r.carries]
     inner = [
         Carry(c.leaf, start, new if alive is None else make("where", fill(alive, c.leaf.shape), new, c.leaf))

@@ -89,7 +89,7 @@ def main() -> int:
         records = run_all([case.name for case in select(options.names or (QUICK if options.quick else []))], options)
     print(table.text(records, options.markdown))
     print()
-    print(table.geometric_mean(records))
+    print(table.summary(records))
     return 0
 
 

@@ -18,6 +18,7 @@ from graphc.ir.interpret import interpret
 from graphc.ir.node import Node, constant, leaf, make
 from graphc.ir.types import F64, I32, TensorType
 from graphc.ir.verify import verify
+from graphc.ops.build import size_of
 from graphc.ops.scan import build_scan, inner_leaf
 from graphc.passes import levels
 from graphc.runtime.errors import IndexRangeError
@@ -169,6 +170,24 @@ def test_an_index_that_a_step_uses_is_checked_before_the_loop() -> None:
         bad[2, 1] = wrong
         with pytest.raises(IndexRangeError, match="rows"):
             native({**values, "rows": bad}, {"T": 2})
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_steps_that_fill_up_the_last_chunk_read_nothing_beyond_the_sequence(length: int) -> None:
+    t, h, x = inner_leaf("index", TensorType(I32)), inner_leaf("carry", f64(H)), leaf("input", "x", f64(symbol("T"), H))
+    mirrored = size_of(symbol("T") - 1, I32) - t
+    new = make("tanh", h * make("gather", x, mirrored, axis=0))
+    (last,), _ = build_scan(symbol("T"), False, t, [(h, constant(1.0, f64(H)), new)], [], True)
+    graph = Graph("g", (x,), {"loss": total(last), "d": gradients(total(last), [x])[0]})
+    value = np.random.default_rng(1).normal(size=(length, H))
+    wanted = np.ones(H)
+    for row in value[::-1]:
+        wanted = np.tanh(wanted * row)
+    reference = interpret(graph, {"x": value}, {"T": length})[0]
+    native = compile_graph(graph)({"x": value}, {"T": length})[0]
+    np.testing.assert_allclose(reference["loss"], wanted.sum(), rtol=1e-12)
+    np.testing.assert_allclose(native["loss"], wanted.sum(), rtol=1e-12)
+    np.testing.assert_allclose(native["d"], reference["d"], rtol=1e-10)
 
 
 def test_checkpoints_keep_about_two_square_roots_of_the_steps() -> None:

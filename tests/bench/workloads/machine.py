@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 
 import numpy as np
 from contraction import peak_function
@@ -56,9 +56,27 @@ class Bandwidth:
         self._run = on_threads(threads, lambda i: np.copyto(pairs[i][1], pairs[i][0]))
         self._run()
         self.best = 0.0
+        for _ in range(3):
+            self.measure()
 
     def measure(self) -> None:
         self.best = max(self.best, self._bytes / self._run() / 1e9)
+
+
+class Others:
+    """What other processes use of the processors of this one, from now on."""
+
+    def __init__(self) -> None:
+        self._began, self._busy, self._own = perf_counter(), self._ticks(), process_time()
+
+    def _ticks(self) -> int:
+        ticks = busy()
+        return sum(ticks.get(cpu, 0) for cpu in os.sched_getaffinity(0))
+
+    def share(self) -> float:
+        """Of the time of one processor; above a few per cent the figures are not to be trusted."""
+        theirs = (self._ticks() - self._busy) / os.sysconf("SC_CLK_TCK") - (process_time() - self._own)
+        return max(0.0, theirs) / (perf_counter() - self._began)
 
 
 def resident() -> float:

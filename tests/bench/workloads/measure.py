@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from time import perf_counter, sleep
 from typing import Any
@@ -64,7 +65,7 @@ def measure(case: Case, threads: int, seconds: float, compiled: bool, check: boo
 
     Raises ValueError where a peer computes something else.
     """
-    from .machine import Bandwidth, Peak, idlest
+    from .machine import Bandwidth, Others, Peak, idlest
 
     os.sched_setaffinity(0, idlest(threads))
     imports = {name: seconds_to_import(module) for name, module in IMPORTS.items() if find_spec(name) is not None}
@@ -84,15 +85,17 @@ def measure(case: Case, threads: int, seconds: float, compiled: bool, check: boo
         differences = compare(case, threads, model)
         for twin, _ in made:
             twin.set_rate(rate)
-    peak, bandwidth = Peak(threads), Bandwidth(threads) if case.moved else None
-    in_turns(made, [peak.measure, *([bandwidth.measure] if bandwidth else [])], seconds)
+    peak, bandwidth, others = Peak(threads), Bandwidth(threads), Others()
+    in_turns(made, [peak.measure, *([bandwidth.measure] if case.moved else [])], seconds)
     return {
         "workload": case.name,
         "threads": threads,
         "flops": case.flops,
         "bytes": case.moved,
         "peak_gflops": peak.best,
-        "copy_gbs": bandwidth.best if bandwidth else 0.0,
+        "copy_gbs": bandwidth.best,
+        "others": others.share(),
+        "versions": {name: version(name) for name in imports if name != "graphc"},
         "import_s": imports,
         "differences": differences,
         "results": [asdict(result) for _, result in made],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 HEAD = [
@@ -56,17 +57,26 @@ def text(records: list[dict[str, Any]], markdown: bool) -> str:
     )
 
 
-def geometric_mean(records: list[dict[str, Any]]) -> str:
-    """Of the best peer's time by graphc's, by number of threads."""
-    found = []
+def summary(records: list[dict[str, Any]]) -> str:
+    """By number of threads: what the machine can do, how much of it others used, and the geometric mean of the ratios."""
+    lines = []
     for threads in dict.fromkeys(record["threads"] for record in records):
-        product, count = 1.0, 0
-        for record in records:
-            times = {result["candidate"]: result["median_s"] for result in record["results"]}
-            if record["threads"] == threads and len(times) > 1:
-                product *= min(s for name, s in times.items() if name != "graphc") / times["graphc"]
-                count += 1
-        if count:
-            mean = product ** (1 / count)
-            found.append(f"{threads} thread(s): best peer's time / graphc's, geometric mean of {count}: {mean:.2f}")
-    return "\n".join(found)
+        those = [record for record in records if record["threads"] == threads]
+        peak, copy = (max(record[key] for record in those) for key in ("peak_gflops", "copy_gbs"))
+        others = max(record["others"] for record in those)
+        line = f"{threads} thread(s): peak {peak:.0f} GFLOP/s, copy {copy:.0f} GB/s"
+        if ratios := [ratio for record in those if (ratio := speed_to_best(record))]:
+            line += (
+                f"; speed to the best peer, geometric mean of {len(ratios)}: {prod(ratios) ** (1 / len(ratios)):.2f}"
+            )
+        if others > 0.06:
+            line += f"; other processes used up to {others:.2f} processors: not to be trusted"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def speed_to_best(record: dict[str, Any]) -> float:
+    """The best peer's time by graphc's; 0 if there is no peer."""
+    times = {result["candidate"]: result["median_s"] for result in record["results"]}
+    ours = times.pop("graphc")
+    return min(times.values()) / ours if times else 0.0
