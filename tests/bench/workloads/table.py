@@ -58,7 +58,7 @@ def text(records: list[dict[str, Any]], markdown: bool) -> str:
 
 
 def summary(records: list[dict[str, Any]]) -> str:
-    """By number of threads: what the machine can do, how much of it others used, and the geometric mean of the ratios."""
+    """By number of threads: the machine's limits, what others used of it, and the mean of the ratios."""
     lines = []
     for threads in dict.fromkeys(record["threads"] for record in records):
         those = [record for record in records if record["threads"] == threads]
