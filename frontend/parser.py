@@ -18,6 +18,7 @@ from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from graphc.diagnostics import Diagnostic, Label, has_errors
 from graphc.frontend import syntax as s
+from graphc.frontend.encoding import decode, too_large
 from graphc.frontend.lexer import Lexer, LogicalLine, Terminals, Token
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
 from graphc.frontend.syntax_error import explain_line
@@ -57,33 +58,11 @@ def parse_bytes(name: str, data: bytes, limits: Limits = DEFAULT_LIMITS) -> tupl
     return parse(source, limits)
 
 
-def decode(name: str, data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[Source, list[Diagnostic]]:
-    """The text of a file, or an error that says which byte is not UTF-8."""
-    if len(data) > limits.source_bytes:
-        return _too_large(Source(name, ""), len(data), limits)
-    try:
-        return Source(name, data.decode("utf-8-sig")), []
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig", "replace")
-        source = Source(name, before + "\N{REPLACEMENT CHARACTER}")
-        span = source.span(len(before), len(before) + 1)
-        help = "save the file as UTF-8"
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            help = "the file looks like UTF-16: " + help
-        title = f"byte 0x{data[error.start]:02x} is not UTF-8"
-        return source, [Diagnostic("GC0001", title, (Label(span),), help)]
-
-
-def _too_large(source: Source, size: int, limits: Limits) -> tuple[Source, list[Diagnostic]]:
-    title = f"a file of {size} bytes; the limit is {limits.source_bytes}"
-    return source, [Diagnostic("GC0002", title, (Label(source.span(0, 0)),))]
-
-
 def parse(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[s.Module | None, list[Diagnostic]]:
     """The tree of a text, or None when there is an error; all errors, in the order they were met."""
     size = len(source.text) if source.text.isascii() else len(source.text.encode("utf-8", "replace"))
     if size > limits.source_bytes:
-        return None, _too_large(Source(source.name, ""), size, limits)[1]
+        return None, too_large(Source(source.name, ""), size, limits)[1]
     if source.text.startswith("\N{ZERO WIDTH NO-BREAK SPACE}"):
         source = Source(source.name, source.text[1:])
     lark, builder, terminals = language()

@@ -29,7 +29,8 @@ examples:
   graphc run runs/digits/digits.gca --weights runs/digits/weights.safetensors --input image=digits.npz:images
   graphc show digits.gc --stage backward
 
-`graphc COMMAND --help` says more. Environment: NO_COLOR turns colours off, GRAPHC_TRACEBACK=1 shows the Python
+`graphc COMMAND --help` says more. Environment: GRAPHC_CACHE=0 compiles anew what was compiled before (GRAPHC_CACHE_DIR
+is where that is kept), GRAPHC_THREADS limits threads, NO_COLOR turns colours off, GRAPHC_TRACEBACK=1 shows the Python
 traceback of an internal error. Exit status: 0 good, 1 your mistake, 70 a bug of graphc, 130 interrupted."""
 
 

@@ -119,8 +119,8 @@ def run_train(arguments: argparse.Namespace) -> int:
         raise
     say(f"stopped: {result.stopped}")
     graphs = {
-        "graph": driver.stage_graph(arguments.file, "graph", entry="forward", **options),
-        "step": driver.stage_graph(arguments.file, "optimised", entry="step", **options),
+        "graph": model.inspection.graph("graph", entry="forward"),
+        "step": model.inspection.graph("optimised", entry="step"),
     }
     lines = write_run_folder(folder, model, metrics.history, graphs)
     say(f"{folder}/")

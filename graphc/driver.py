@@ -1,4 +1,8 @@
-"""The road on one page: a model file -> program -> graphs -> kernels -> native code -> a model to use."""
+"""The road on one page: a model file -> program -> graphs -> kernels -> native code -> a model to use.
+
+A model that was compiled before comes from the cache on disk (graphc/cache.py) and needs nothing of the compiler, which
+is why the compiler's modules are imported only where they are used.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,25 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from graphc.codegen.target import NAMED, Target, named
-from graphc.compilation import Compilation, Options
+from graphc.cache import user_cache
+from graphc.cache_key import Texts, key_of
 from graphc.diagnostics import Diagnostic, has_errors, render_all
-from graphc.frontend.build import elaborate
+from graphc.frontend.encoding import decode
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
-from graphc.frontend.parser import decode
-from graphc.inspection import Inspection
-from graphc.ir.graph import Graph
-from graphc.passes.levels import LEVELS, LOWERABLE, PASSES
 from graphc.runtime.artifact import Artifact
-from graphc.runtime.errors import CompileError, InputTypeError, OptionError
+from graphc.runtime.errors import ArtifactError, CompileError, InputTypeError, OptionError
 from graphc.runtime.model import Model
 from graphc.runtime.store import first_values
 from graphc.runtime.threads import check_threads
 from graphc.source import Source
+
+if TYPE_CHECKING:
+    from graphc.compilation import Compilation
+    from graphc.inspection import Inspection
+    from graphc.ir.graph import Graph
 
 PathLike = str | os.PathLike[str]
 
@@ -56,7 +61,7 @@ def compile_source(text: str, *, name: str = "<source>", **options: object) -> M
 
 def compile_artifact(path: PathLike, **options: object) -> Artifact:
     """The artifact of a file, for any target: this machine need not be able to run it."""
-    return _artifact(_compilations(read_source(path), **options))  # type: ignore[arg-type]
+    return _made(read_source(path), _without_threads(options))[0]
 
 
 def compile_for_c(path: PathLike, products: Sequence[str], **options: object) -> dict[str, bytes]:
@@ -67,13 +72,13 @@ def compile_for_c(path: PathLike, products: Sequence[str], **options: object) ->
     object    net.o: the same for static linking
     flat      net.flat: its variables as of seed 0, for the function `..._load`
     """
-    compilation = _one(_compilations(read_source(path), **options))  # type: ignore[arg-type]
+    compiled = compilation(path, **options)
     stem = Path(path).stem
     makers: dict[str, tuple[str, Callable[[], bytes]]] = {
-        "header": (f"{stem}.h", lambda: compilation.c_header.encode()),
-        "shared": (f"lib{stem}.so", lambda: compilation.c_library(f"lib{stem}.so")),
-        "object": (f"{stem}.o", lambda: compilation.c_object),
-        "flat": (f"{stem}.flat", lambda: first_values(compilation.signature)),
+        "header": (f"{stem}.h", lambda: compiled.c_header.encode()),
+        "shared": (f"lib{stem}.so", lambda: compiled.c_library(f"lib{stem}.so")),
+        "object": (f"{stem}.o", lambda: compiled.c_object),
+        "flat": (f"{stem}.flat", lambda: first_values(compiled.signature)),
     }
     unknown = [name for name in products if name not in makers]
     if unknown:
@@ -84,22 +89,26 @@ def compile_for_c(path: PathLike, products: Sequence[str], **options: object) ->
 
 def check(path: PathLike, limits: Limits = DEFAULT_LIMITS) -> list[Diagnostic]:
     """All diagnostics of a file; nothing is compiled."""
+    from graphc.frontend.build import elaborate
+
     return elaborate(read_source(path), load=read_source, dims=None, model=None, limits=limits)[1]
 
 
 def stage_text(path: PathLike, stage: str, *, entry: str | None = None, **options: object) -> str:
     """A stage as text: ast graph backward optimised kernels llvm asm memory fusion."""
-    return _inspection(read_source(path), options).text(stage, entry)
+    return _inspection(path, options).text(stage, entry)
 
 
 def stage_graph(path: PathLike, stage: str, *, entry: str | None = None, **options: object) -> Graph:
     """A stage that is a graph: graph, backward or optimised."""
-    return _inspection(read_source(path), options).graph(stage, entry)
+    return _inspection(path, options).graph(stage, entry)
 
 
 def compilation(path: PathLike, **options: object) -> Compilation:
     """A file on its way to native code, for who looks into its stages."""
-    return _one(_compilations(read_source(path), **options))  # type: ignore[arg-type]
+    from graphc.compiler import compilations, single
+
+    return single(compilations(read_source(path), read_source, **_without_threads(options)))
 
 
 def read_source(path: PathLike) -> Source:
@@ -113,77 +122,59 @@ def read_source(path: PathLike) -> Source:
     return source
 
 
-def _compilations(
-    source: Source,
-    *,
-    dims: Mapping[str, int] | None = None,
-    model: str | None = None,
-    optimize: int = 2,
-    passes: Sequence[str] | None = None,
-    target: str | None = None,
-    threads: int | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-) -> list[Compilation]:
-    """One for each target; they share the program."""
-    if threads is not None:
-        check_threads(threads)
-    if dims is not None and not (isinstance(dims, Mapping) and all(isinstance(name, str) for name in dims)):
-        raise OptionError(f'dims must map names of dimensions to sizes, as {{"B": 32}}, not {dims!r}')
-    each = [Options(one, _passes(optimize, passes)) for one in _targets(target)]
-    program, diagnostics = elaborate(source, load=read_source, dims=dict(dims or {}), model=model, limits=limits)
-    if program is None:
-        if not has_errors(diagnostics):  # no model, or several: a warning of a check, but here nothing came of it
-            diagnostics = [replace(one, severity="error") for one in diagnostics]
-        raise CompileError(diagnostics, render_all(diagnostics))
-    source_hash = hashlib.sha256(source.text.encode()).hexdigest()
-    return [Compilation(program, source_hash, one) for one in each]
+def _inspection(path: PathLike, options: Mapping[str, Any]) -> Inspection:
+    from graphc.compiler import compilations, single
+    from graphc.inspection import Inspection
+
+    source = read_source(path)
+    return Inspection(single(compilations(source, read_source, **_without_threads(options))), source)
 
 
-def _inspection(source: Source, options: dict[str, object]) -> Inspection:
-    return Inspection(_one(_compilations(source, **options)), source)  # type: ignore[arg-type]
+def _without_threads(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that decide the code; the number of threads is only checked."""
+    if options.get("threads") is not None:
+        check_threads(options["threads"])
+    return {name: value for name, value in options.items() if name != "threads"}
 
 
-def _one(compilations: Sequence[Compilation]) -> Compilation:
-    if len(compilations) > 1:
-        raise OptionError("only an artifact can be for several targets")
-    return compilations[0]
-
-
-def _artifact(compilations: Sequence[Compilation]) -> Artifact:
-    return Artifact(tuple(one.build for one in compilations))
-
-
-def _model(source: Source, options: dict[str, object]) -> Model:
+def _model(source: Source, options: Mapping[str, Any]) -> Model:
     rest = {name: value for name, value in options.items() if name != "check"}
-    compilations = _compilations(source, **rest)  # type: ignore[arg-type]
-    inspection = Inspection(compilations[0], source)
-    model = Model(_artifact(compilations), inspection, threads=options.get("threads"))  # type: ignore[arg-type]
-    model.check = options.get("check")  # type: ignore[assignment]
+    artifact, inspect = _made(source, _without_threads(rest))
+    model = Model(artifact, inspect, threads=options.get("threads"))
+    if options.get("check") is not None:
+        model.check = options["check"]
     return model
 
 
-def _targets(names: str | None) -> list[Target]:
-    """The targets of a list such as `x86-64-v3,x86-64-v4`, each once."""
-    if names is not None and not isinstance(names, str):
-        raise OptionError(f'target must be a text such as "x86-64-v3,x86-64-v4", not {names!r}')
-    return [_target(name) for name in dict.fromkeys((names or "host").split(","))]
+def _made(source: Source, options: Mapping[str, Any]) -> tuple[Artifact, Callable[[], Inspection]]:
+    """The artifact of a source, from the cache if it is there, and what shows the stages behind it."""
+    texts, cache = Texts(source, read_source), user_cache()
+    key = key_of(texts, options) if cache is not None else None
+    kept = cache.read(key) if cache is not None and key is not None else None
+    artifact = _whole(kept, source) if kept is not None else None
+    if artifact is not None:
+        return artifact, lambda: _stages(texts, options)[1]
+    compiled, inspection = _stages(texts, options)
+    artifact = Artifact(tuple(one.build for one in compiled))
+    if cache is not None and key is not None and texts.is_complete:
+        cache.write(key, artifact.to_bytes())
+    return artifact, lambda: inspection
 
 
-def _target(name: str) -> Target:
-    if name in ("native", "host"):
-        return named("host")
-    if name not in NAMED:
-        raise OptionError(f"there is no target `{name}`; the targets are native, {', '.join(NAMED)}")
-    return named(name)
+def _whole(data: bytes, source: Source) -> Artifact | None:
+    """An entry of the cache; None if it is damaged or of another text."""
+    try:
+        artifact = Artifact.from_bytes(data)
+    except ArtifactError:
+        return None
+    expected = hashlib.sha256(source.text.encode()).hexdigest()
+    return artifact if artifact.builds[0].signature.source_hash == expected else None
 
 
-def _passes(optimize: int, passes: Sequence[str] | None) -> str:
-    if passes is not None:
-        unknown = [name for name in passes if name not in PASSES]
-        if unknown:
-            raise OptionError(f"there is no pass `{unknown[0]}`; the passes are {', '.join(PASSES)}")
-        return ",".join(dict.fromkeys([*(one.name for one in LOWERABLE), *passes]))
-    level = f"O{optimize}"
-    if level not in LEVELS:
-        raise OptionError(f"optimize must be 0, 1 or 2, not {optimize!r}")
-    return level
+def _stages(texts: Texts, options: Mapping[str, Any]) -> tuple[list[Compilation], Inspection]:
+    """The compilations for each target, and what shows the stages of the first."""
+    from graphc.compiler import compilations
+    from graphc.inspection import Inspection
+
+    found = compilations(texts.source, texts.load, **options)
+    return found, Inspection(found[0], texts.source)

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 from graphc.runtime.pages import Pages
 from graphc.runtime.signature import Target
@@ -91,25 +92,55 @@ def _kind(triple: str) -> tuple[str, str]:
     return _ARCHITECTURES.get(parts[0], parts[0]), "linux" if "linux" in parts else parts[-1]
 
 
+def identity() -> str:
+    """All that decides how code for this very CPU is made: its maker, its model and its features, as it tells them.
+
+    On machines of equal identity the same compiler makes the same code for the target `host`.
+    """
+    if machine() != "x86_64":
+        lines = Path("/proc/cpuinfo").read_text("ascii", "replace").splitlines() if sys.platform == "linux" else []
+        told = dict.fromkeys(line for line in lines if line.startswith(("CPU ", "Features")))
+        return " ".join([machine(), *told])
+    cpu = _Cpu()
+    model = cpu.registers(1, 0)  # but EBX, which tells on which core this runs
+    words = [*cpu.registers(0, 0), model[_EAX], model[_ECX], model[_EDX], *cpu.registers(7, 0), *cpu.registers(7, 1)]
+    words += cpu.registers(0x80000001, 0)[_ECX:]
+    return " ".join([machine(), *(f"{word:x}" for word in (*words, cpu.states()))])
+
+
+class _Cpu:
+    """The instructions `cpuid` and `xgetbv`, as functions."""
+
+    def __init__(self) -> None:
+        self._stub = Pages(64)
+        self._stub.buffer[: len(_CPUID)] = _CPUID
+        self._stub.buffer[32 : 32 + len(_XGETBV)] = _XGETBV
+        self._stub.protect(0, 64, executable=True)
+        self._ask = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)(self._stub.address)
+        self._answer = (ctypes.c_uint32 * 4)()
+
+    def registers(self, leaf: int, subleaf: int) -> tuple[int, ...]:
+        """EAX, EBX, ECX and EDX for a leaf; zeros if this CPU does not answer it."""
+        last = self._told(leaf & 0x80000000, 0)[_EAX]
+        if leaf > last or (subleaf and subleaf > self._told(leaf, 0)[_EAX]):
+            return (0, 0, 0, 0)
+        return self._told(leaf, subleaf)
+
+    def _told(self, leaf: int, subleaf: int) -> tuple[int, ...]:
+        self._ask(leaf, subleaf, ctypes.addressof(self._answer))
+        return tuple(self._answer)
+
+    def states(self) -> int:
+        """The registers that the system saves, as `xgetbv` tells; none if it saves none of the wide ones."""
+        is_saving = self.registers(1, 0)[_ECX] >> 27 & 1
+        return int(ctypes.CFUNCTYPE(ctypes.c_uint64)(self._stub.address + 32)()) if is_saving else 0
+
+
 def _features() -> Iterator[str]:
-    stub = Pages(64)
-    stub.buffer[: len(_CPUID)] = _CPUID
-    stub.buffer[32 : 32 + len(_XGETBV)] = _XGETBV
-    stub.protect(0, 64, executable=True)
-    ask = ctypes.CFUNCTYPE(None, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)(stub.address)
-    answer = (ctypes.c_uint32 * 4)()
-
-    def registers(leaf: int, subleaf: int) -> tuple[int, ...]:
-        ask(leaf, subleaf, ctypes.addressof(answer))
-        return tuple(answer)
-
-    last = {0: registers(0, 0)[0], 0x80000000: registers(0x80000000, 0)[0]}
-    is_saving = registers(1, 0)[_ECX] >> 27 & 1
-    states = int(ctypes.CFUNCTYPE(ctypes.c_uint64)(stub.address + 32)()) if is_saving else 0
+    cpu = _Cpu()
+    states = cpu.states()
     for (leaf, subleaf, register), names in BITS.items():
-        if leaf > last[leaf & 0x80000000] or (subleaf and subleaf > registers(leaf, 0)[_EAX]):
-            continue  # beyond what this CPU answers
-        bits = registers(leaf, subleaf)[register]
+        bits = cpu.registers(leaf, subleaf)[register]
         yield from (
             name for name, bit in names.items() if bits >> bit & 1 and states & states_of(name) == states_of(name)
         )

@@ -43,6 +43,7 @@ class Inspection(Protocol):
     """What the compiler knows of a model and an artifact does not hold."""
 
     def text(self, stage: str) -> str: ...
+    def graph(self, stage: str, entry: str | None = None) -> Any: ...
     def explain(self, topic: str) -> str: ...
     def memory(self) -> str: ...
     def to_dot(self, stage: str) -> str: ...
@@ -61,13 +62,17 @@ class Model:
     def __init__(
         self,
         artifact: Artifact,
-        inspection: Inspection | None = None,
+        inspect: Callable[[], Inspection] | None = None,
         name: str = "artifact",
         threads: int | None = None,
     ) -> None:
-        """Load the code; `ArtifactError` starting with `name` if this machine cannot run it."""
+        """Load the code; `ArtifactError` starting with `name` if this machine cannot run it.
+
+        `inspect` gives what the compiler knows; it is asked when that is wanted.
+        """
         self.artifact = artifact
-        self.inspection = inspection
+        self._inspect = inspect
+        self._inspected: Inspection | None = None
         try:
             build = artifact.runnable()
             self._signature = signature = build.signature
@@ -171,7 +176,8 @@ class Model:
 
         watch: FiniteCheck | BoundsCheck | None = None
         if what == "finite":
-            watch = FiniteCheck(self._store, self._inspection().explain_non_finite)
+            self._check_inspection()
+            watch = FiniteCheck(self._store, lambda *call: self.inspection.explain_non_finite(*call))
         elif what == "bounds":
             watch = BoundsCheck(self._store, self._arena.limit)
         elif what is not None:
@@ -398,26 +404,32 @@ class Model:
 
     def text(self, stage: str = "graph") -> str:
         """The compiler's text of a stage: ast, graph, backward, optimised, kernels, llvm, asm."""
-        return self._inspection().text(stage)
+        return self.inspection.text(stage)
 
     def explain(self, topic: str = "fusion") -> str:
         """Why the compiler did what it did."""
-        return self._inspection().explain(topic)
+        return self.inspection.explain(topic)
 
     def memory(self) -> str:
         """The memory plan."""
-        return self._inspection().memory()
+        return self.inspection.memory()
 
     def to_dot(self, stage: str = "graph") -> str:
         """The graph of a stage in DOT."""
-        return self._inspection().to_dot(stage)
+        return self.inspection.to_dot(stage)
 
-    def _inspection(self) -> Inspection:
-        if self.inspection is None:
-            raise NotAvailableError(
-                f"{self.name} was loaded from an artifact, which holds code only; compile its source"
-            )
-        return self.inspection
+    @property
+    def inspection(self) -> Inspection:
+        """What the compiler knows of the model; `NotAvailableError` if it was loaded from an artifact."""
+        if self._inspected is None:
+            self._inspected = self._check_inspection()()
+        return self._inspected
+
+    def _check_inspection(self) -> Callable[[], Inspection]:
+        if self._inspect is None:
+            reason = "was loaded from an artifact, which holds code only; compile its source"
+            raise NotAvailableError(f"{self.name} {reason}")
+        return self._inspect
 
     def __repr__(self) -> str:
         from graphc.runtime.display import describe

@@ -32,6 +32,7 @@ def environment(threads: int, stock: bool, folder: Path) -> dict[str, str]:
     """Of a row's process: threads of all libraries, AVX-512 for OpenBLAS and MKL, memory that is kept."""
     found = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS")}
     found |= {f"{library}_NUM_THREADS": str(threads) for library in LIBRARIES}
+    found["GRAPHC_CACHE"] = "0"  # compile time is measured
     if stock:
         return found
     found |= KEEP_MEMORY

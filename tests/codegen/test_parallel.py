@@ -31,7 +31,7 @@ def compiled() -> graphc.Model:
 
 def program(entry: str) -> tuple[Program, dict[Step, tuple[dict[Hashable, None], dict[Hashable, None]]]]:
     """The plan of an entry, and what every step reads and writes, found anew from its task."""
-    code = compiled().inspection.compilation.entries[entry]  # type: ignore[union-attr]
+    code = compiled().inspection.compilation.entries[entry]  # type: ignore[attr-defined]
     places = {}
     for step in code.program.steps:
         reads, writes = step.phase.touched()
