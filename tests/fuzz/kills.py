@@ -12,33 +12,48 @@ from pathlib import Path
 
 import numpy as np
 
-MODEL = """\
-use std.nn: batch_norm, dense
-dim B, D = 12, C = 3
-model net(x: f32[B, D]) -> (logits: f32[B, C]):
-    param hidden = dense[O=64], norm = batch_norm, out = dense[O=C]
-    logits = x |> hidden |> norm |> relu |> dropout(rate=0.2) |> out
+TRAIN = """\
 train net:
     input k: i32[B]
     hyper lr: f32 = 1e-3
     loss = cross_entropy(logits, k)
     optimizer = adam(lr = lr)
 """
+MODELS = {
+    "perceptron": """\
+use std.nn: batch_norm, dense
+dim B, D = 12, C = 3
+model net(x: f32[B, D]) -> (logits: f32[B, C]):
+    param hidden = dense[O=64], norm = batch_norm, out = dense[O=C]
+    logits = x |> hidden |> norm |> relu |> dropout(rate=0.2) |> out
+""",
+    "lstm": """\
+use std.nn: dense, lstm_cell
+dim B, T = 4, E = 3, C = 3
+model net(x: f32[B, T, E]) -> (logits: f32[B, C]):
+    param cell = lstm_cell[H=48], out = dense[O=C]
+    scan t in T:
+        carry h: f32[B, 48] = zeros(), c: f32[B, 48] = zeros()
+        h, c = cell(x[:, t], h, c)
+    logits = h |> dropout(rate=0.2) |> out
+""",
+}
+SHAPES = {"perceptron": (12,), "lstm": (4, 3)}
 EVERY = 25
 MAX_FILES = 12
 
 
-def prepare(folder: Path, rows: int = 4000) -> None:
+def prepare(folder: Path, model: str, rows: int = 4000) -> None:
     """The model file and its data."""
     draws = np.random.default_rng(0)
     x = draws.standard_normal((rows, 12)).astype(np.float32)
-    np.savez(folder / "data.npz", x=x, k=x[:, :3].argmax(axis=1).astype(np.int32))
-    (folder / "net.gc").write_text(MODEL)
+    np.savez(folder / "data.npz", x=x.reshape(rows, *SHAPES[model]), k=x[:, :3].argmax(axis=1).astype(np.int32))
+    (folder / "net.gc").write_text(MODELS[model] + TRAIN)
 
 
-def command(run: str, epochs: int) -> list[str]:
+def command(run: str, epochs: int, threads: int) -> list[str]:
     words = ["train", "net.gc", "--input", "x=data.npz:x", "--input", "k=data.npz:k", "--batch", "16", "--seed", "3"]
-    words += ["--validation", "0.1", "--patience", "50", "--epochs", str(epochs)]
+    words += ["--validation", "0.1", "--patience", "50", "--epochs", str(epochs), "--threads", str(threads)]
     words += ["--out", run, "--resume", run, "--checkpoint-every", str(EVERY)]
     return [sys.executable, "-m", "graphc", *words]
 
@@ -65,11 +80,11 @@ class Told:
             self.final = value
 
 
-def run(folder: Path, name: str, epochs: int, kill_after: float | None = None) -> Told:
+def run(folder: Path, name: str, epochs: int, threads: int, kill_after: float | None = None) -> Told:
     """One start of the command; killed so many seconds after it has said where it resumes."""
     told = Told()
     process = subprocess.Popen(
-        command(name, epochs), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command(name, epochs, threads), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
@@ -91,19 +106,20 @@ def run(folder: Path, name: str, epochs: int, kill_after: float | None = None) -
     return told
 
 
-def campaign(folder: Path, kills: int, seed: int, epochs: int, longest: float) -> int:
-    """Kill so many runs at random moments; every start must succeed and go on where the last one was saved, and the
-    end must have the bits of a run left in peace. A run that ends between kills is begun anew. Returns how many ended.
+def campaign(folder: Path, model: str, kills: int, seed: int, epochs: int, longest: float) -> int:
+    """Kill so many runs at random moments; every start, on one or two threads, must succeed and go on where the last one
+    was saved, and the end must have the bits of a run left in peace. A run that ends between kills is begun anew.
+    Returns how many ended.
     """
     draws = random.Random(seed)
-    prepare(folder)
-    expected = run(folder, "peace", epochs)
+    prepare(folder, model)
+    expected = run(folder, "peace", epochs, threads=1)
     assert expected.status == 0 and expected.final, expected.errors
     number = saved = ended = 0
     done = 0
     while done < kills or ended == 0:
         delay = draws.uniform(0.0, longest) if done < kills else None
-        told = run(folder, f"run{number}", epochs, delay)
+        told = run(folder, f"run{number}", epochs, draws.randint(1, 2), delay)
         assert told.resumed is not None, f"a start failed (seed {seed}, kill {done}):\n{told.errors}"
         assert told.resumed >= saved, f"resumed at {told.resumed}, though {saved} was saved (seed {seed}, kill {done})"
         files = [path for path in (folder / f"run{number}").rglob("*") if path.is_file()]
