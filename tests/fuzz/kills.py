@@ -107,8 +107,8 @@ def run(folder: Path, name: str, epochs: int, threads: int, kill_after: float | 
 
 
 def campaign(folder: Path, model: str, kills: int, seed: int, epochs: int, longest: float) -> int:
-    """Kill so many runs at random moments; every start, on one or two threads, must succeed and go on where the last one
-    was saved, and the end must have the bits of a run left in peace. A run that ends between kills is begun anew.
+    """Kill so many runs at random moments; every start, on one or two threads, must succeed and go on where the last
+    one was saved, and the end must have the bits of a run left in peace. A run that ends between kills is begun anew.
     Returns how many ended.
     """
     draws = random.Random(seed)
