@@ -1,4 +1,4 @@
-"""The workloads W1 to W10 on graphc and on its peers that are installed, taking turns in one process per row.
+"""The workloads W1 to W10 and LSTM on graphc and on its peers that are installed, taking turns in one process per row.
 
     python tests/bench/workloads.py [W1 W2-b32 ...] [--threads 1,2] [--quick] [--json FILE] [--markdown]
     python tests/bench/workloads.py --markdown --from FILE         the table of an earlier run, again
@@ -30,9 +30,12 @@ LIBRARIES = ("OMP", "OPENBLAS", "MKL")
 
 def environment(threads: int, stock: bool, folder: Path) -> dict[str, str]:
     """Of a row's process: threads of all libraries, AVX-512 for OpenBLAS and MKL, memory that is kept."""
-    found = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS")}
+    found = {name: value for name, value in os.environ.items() if not name.startswith(("OPENBLAS", "XLA", "JAX"))}
     found |= {f"{library}_NUM_THREADS": str(threads) for library in LIBRARIES}
     found["GRAPHC_CACHE"] = "0"  # compile time is measured
+    found["NPROC"] = str(threads)  # JAX's
+    if threads == 1:
+        found["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"  # else its products hand all work to another thread
     if stock:
         return found
     found |= KEEP_MEMORY
@@ -62,7 +65,7 @@ def run_row(name: str, threads: int, options: argparse.Namespace, folder: Path) 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="W1 .. W10, or single rows; all if there are none")
+    parser.add_argument("names", nargs="*", help="W1 .. W10, LSTM, or single rows; all if there are none")
     parser.add_argument("--threads", default="1,2", help="numbers of threads, separated by commas")
     parser.add_argument("--seconds", type=float, default=1.0, help="of timing for each candidate of each row")
     parser.add_argument("--quick", action="store_true", help="a fifth of that, fewer rows, results are not compared")

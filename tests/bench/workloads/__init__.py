@@ -1,4 +1,4 @@
-"""The workloads W1 to W10, in the order of their names."""
+"""The workloads W1 to W10 in the order of their names, then those without a number."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ MODULES = [dense, cnn, lstm, resnet, transformer, kernels]
 
 
 def order(case: Case) -> int:
-    return int(case.name.partition("-")[0][1:])
+    number = case.name.partition("-")[0].removeprefix("W")
+    return int(number) if number.isdigit() else 99
 
 
 CASES: list[Case] = sorted((case for module in MODULES for case in module.CASES), key=order)
 
 # one of each kind
 QUICK = ["W1", "W2-b32", "W3", "W4", "W5", "W6", "W7-train", "W8-train"]
-QUICK += ["W9-mlp-b1", "W9-cnn-b1", "W10-gemm-1024", "W10-chain"]
+QUICK += ["W9-mlp-b1", "W9-cnn-b1", "W10-gemm-1024", "W10-chain", "LSTM-T64-train"]
 
 
 def select(names: list[str]) -> list[Case]:

@@ -1,8 +1,8 @@
-"""The candidates of a case by name, made ready on demand: graphc, NumPy, PyTorch."""
+"""The candidates of a case by name, made ready on demand: graphc, NumPy, PyTorch, JAX."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,6 +12,7 @@ from .case import COMPARED_RATE, Case, Twin, Values
 
 TOLERANCE = 1e-3
 STEPS = 4
+ALL = ("numpy", "torch", "jax")
 
 
 def graphc_model(case: Case, threads: int) -> Any:
@@ -35,27 +36,30 @@ def peers(case: Case, values: Values, data: Values, threads: int, compiled: bool
     from dataclasses import replace
 
     found: dict[str, Callable[[], Twin]] = {}
-    numpy, torch = case.numpy, case.torch
+    numpy, torch, jax = case.numpy, case.torch, case.jax
     if numpy is not None:
         found["numpy"] = lambda: numpy(case, values, data)
     if torch is not None and find_spec("torch") is not None:
-        from torch import set_num_threads
-
-        set_num_threads(threads)
 
         def make(**settings: Any) -> Twin:
+            from torch import set_num_threads
+
+            set_num_threads(threads)
             return torch(replace(case, settings={**case.settings, **settings}), values, data)
 
         found["torch"] = make
         if compiled:
             found["torch.compile"] = lambda: make(compile=True)
+    if jax is not None and find_spec("jax") is not None:
+        found["jax"] = lambda: jax(case, values, data)
     return found
 
 
-def compare(case: Case, threads: int = 1, model: Any = None) -> dict[str, float]:
+def compare(case: Case, threads: int = 1, model: Any = None, among: Sequence[str] = ALL) -> dict[str, float]:
     """peer -> the largest difference to graphc over a few steps, relative to the largest value (loss, or output).
 
-    `model` is the case's, if there is one: it begins anew, and is as it was first afterwards.
+    Of the peers, those named in `among`.  `model` is the case's, if there is one: it begins anew, and is as it was
+    first afterwards.
     Raises ValueError if a difference is above TOLERANCE, or if the loss does not change, which would show nothing.
     """
     data = case.data()
@@ -70,6 +74,8 @@ def compare(case: Case, threads: int = 1, model: Any = None) -> dict[str, float]
         raise ValueError(f"{case.name}: the loss stays at {ours[0]}")
     differences: dict[str, float] = {}
     for name, make in peers(case, values, data, threads, compiled=False).items():
+        if name not in among:
+            continue
         theirs = trajectory(case, make())
         if theirs.shape != ours.shape:
             raise ValueError(f"{case.name}: {name} gives {theirs.shape}, graphc {ours.shape}")
@@ -83,7 +89,6 @@ def compare(case: Case, threads: int = 1, model: Any = None) -> dict[str, float]
 def trajectory(case: Case, twin: Twin) -> Any:
     """The losses of a few steps, or the output."""
     if not case.optimizer:
-        found = twin.run()
-        return found.numpy() if hasattr(found, "numpy") else found
+        return np.asarray(twin.run())
     twin.set_rate(case.settings.get("compared_rate", COMPARED_RATE[case.optimizer]))
     return np.array([float(twin.run()) for _ in range(STEPS)])

@@ -1,4 +1,4 @@
-"""What a workload is: a model file, its sizes and inputs, and the same written for PyTorch and NumPy."""
+"""What a workload is: a model file, its sizes and inputs, and the same written for PyTorch, JAX and NumPy."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Case:
     small      smaller dimensions for a quick test of the same text
     inputs     arrays by the names of the model's inputs, for the dimensions and a random generator
     torch      a PyTorch twin from dimensions, first values of our parameters, inputs and optimizer; None: there is none
+    jax        the same by JAX
     numpy      the same by NumPy, as a careful person writes it by hand
     flops      of products and convolutions, 2 a multiply-add: forward, gradients by weights and by what is no input
     moved      bytes that must be read and written once, for what is bound by memory
@@ -46,6 +47,7 @@ class Case:
     small: Mapping[str, int]
     inputs: Callable[[Mapping[str, int], np.random.Generator], dict[str, NDArray[Any]]]
     torch: Callable[[Case, Values, Values], Twin] | None
+    jax: Callable[[Case, Values, Values], Twin] | None = None
     numpy: Callable[[Case, Values, Values], Twin] | None = None
     flops: float = 0.0
     moved: float = 0.0

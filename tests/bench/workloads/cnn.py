@@ -64,6 +64,36 @@ def torch_twin(case: Case, values: Values, data: Values) -> Twin:
     return training(case, net, nn.functional.cross_entropy, x, tensor(data["y"]).long())
 
 
+def jax_twin(case: Case, values: Values, data: Values) -> Twin:
+    import jax
+    import jax.numpy as jnp
+
+    from .by_jax import Tree, arrays, convolution, cross_entropy, dense, inference, training
+
+    keep = 1 - case.settings.get("dropout", 0.5)
+
+    def pooled(x: jax.Array) -> jax.Array:
+        """Unlike `lax.reduce_window`, its gradient is elementwise."""
+        batch, height, width, channels = x.shape
+        return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+
+    def net(p: Tree, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        for name in ("first", "second"):
+            x = pooled(jax.nn.relu(convolution(x, p[f"{name}.w"], padding=2) + p[f"{name}.b"]))
+        x = jax.nn.relu(dense(p, "hidden", x.reshape(len(x), -1)))
+        if key is not None and keep < 1:
+            x = jnp.where(jax.random.bernoulli(key, keep, x.shape), x / keep, 0)
+        return dense(p, "out", x)
+
+    def loss_of(p: Tree, kept: Tree, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Tree]:
+        key, ours = jax.random.split(kept["key"])
+        return cross_entropy(net(p, x, ours), y), {"key": key}
+
+    if not case.optimizer:
+        return inference(net, arrays(values), data["x"])
+    return training(case, loss_of, values, data, {"key": jax.random.key(0)})
+
+
 def layer_flops(dims: Mapping[str, int]) -> list[float]:
     batch, side = dims["B"], dims["S"]
     flat = (side // 4) ** 2 * dims["G"]
@@ -78,7 +108,7 @@ def layer_flops(dims: Mapping[str, int]) -> list[float]:
 def inferring(batch: int) -> Case:
     dims = {"B": batch, **DIMS}
     work = sum(layer_flops(dims))
-    return Case(f"W9-cnn-b{batch}", MODEL, dims, SMALL, unlabelled, torch_twin, flops=work)
+    return Case(f"W9-cnn-b{batch}", MODEL, dims, SMALL, unlabelled, torch_twin, jax_twin, flops=work)
 
 
 W5 = {"B": 64, **DIMS}
@@ -90,6 +120,7 @@ CASES = [
         SMALL,
         labelled,
         torch_twin,
+        jax_twin,
         flops=training_flops(layer_flops(W5)),
         optimizer="adam",
         compared=(MODEL + TRAIN).replace("dropout(0.5)", "dropout(0.0)"),

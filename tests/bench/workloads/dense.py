@@ -80,6 +80,25 @@ def torch_twin(case: Case, values: Values, data: Values) -> Twin:
     return training(case, net, nn.functional.cross_entropy, x, tensor(data["y"]).long())
 
 
+def jax_twin(case: Case, values: Values, data: Values) -> Twin:
+    import jax
+
+    from .by_jax import arrays, binary_cross_entropy, cross_entropy, dense, fitting, inference, training
+
+    binary = "y" in data and data["y"].ndim == 2
+    activation = jax.nn.sigmoid if binary else jax.nn.relu
+    last = len(values) // 2 - 1
+
+    def net(p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+        for i in range(last):
+            x = activation(dense(p, f"layer{i}", x))
+        return dense(p, f"layer{last}", x)
+
+    if not case.optimizer:
+        return inference(net, arrays(values), data["x"])
+    return training(case, fitting(net, binary_cross_entropy if binary else cross_entropy), values, data)
+
+
 def forward(x: NDArray[Any], params: list[NDArray[Any]], sigmoid: bool) -> list[NDArray[Any]]:
     """The input, each hidden layer, and the scores."""
     found = [x]
@@ -180,7 +199,8 @@ def case(name: str, dims: dict[str, int], hidden: list[str], optimizer: str = ""
     source = text(hidden, "sigmoid" if binary else "relu", optimizer, binary)
     work = flops(dims, hidden, bool(optimizer))
     settings = {"compared_rate": 5.0} if binary else {}  # the few units of W3 learn nothing in a few small steps
-    return Case(name, source, dims, small, inputs, torch_twin, numpy_twin, work, optimizer=optimizer, settings=settings)
+    twins = torch_twin, jax_twin, numpy_twin
+    return Case(name, source, dims, small, inputs, *twins, work, optimizer=optimizer, settings=settings)
 
 
 MLP = {"D": 784, "H": 128, "C": 10}

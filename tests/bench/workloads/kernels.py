@@ -50,6 +50,14 @@ def product_by_torch(case: Case, values: Values, data: Values) -> Twin:
     return inference(case, lambda a, b: torch.mm(a, b, out=out), tensor(data["a"]), tensor(data["b"]))
 
 
+def product_by_jax(case: Case, values: Values, data: Values) -> Twin:
+    from jax.numpy import matmul
+
+    from .by_jax import inference
+
+    return inference(matmul, data["a"], data["b"])
+
+
 def chain_by_numpy(case: Case, values: Values, data: Values) -> Twin:
     x, f = data["x"], np.float32
 
@@ -72,6 +80,19 @@ def chain_by_torch(case: Case, values: Values, data: Values) -> Twin:
     return inference(case, chain, tensor(data["x"]))
 
 
+def chain_by_jax(case: Case, values: Values, data: Values) -> Twin:
+    import jax
+    import jax.numpy as jnp
+
+    from .by_jax import inference
+
+    def chain(x: jax.Array) -> jax.Array:
+        g = 0.5 * x * (1 + jnp.tanh(0.79788456 * (x + 0.044715 * x * x * x)))
+        return jnp.tanh(1.5 * x + 0.25) * jax.nn.sigmoid(x) + g * jnp.exp(-x * x)
+
+    return inference(chain, data["x"])
+
+
 def softmax_by_numpy(case: Case, values: Values, data: Values) -> Twin:
     x = data["x"]
 
@@ -91,17 +112,36 @@ def softmax_by_torch(case: Case, values: Values, data: Values) -> Twin:
     return inference(case, lambda x: torch.softmax(x, 1), tensor(data["x"]))
 
 
+def softmax_by_jax(case: Case, values: Values, data: Values) -> Twin:
+    from jax.nn import softmax
+
+    from .by_jax import inference
+
+    return inference(lambda x: softmax(x, axis=1), data["x"])
+
+
 def product(name: str, m: int, k: int, n: int) -> Case:
     dims, small = {"M": m, "K": k, "N": n}, {"M": 7, "K": 20, "N": 33}
     work = 2.0 * m * k * n
-    return Case(f"W10-gemm-{name}", PRODUCT, dims, small, factors, product_by_torch, product_by_numpy, flops=work)
+    twins = product_by_torch, product_by_jax, product_by_numpy
+    return Case(f"W10-gemm-{name}", PRODUCT, dims, small, factors, *twins, flops=work)
 
 
 CASES = [
     *(product(str(n), n, n, n) for n in (512, 1024, 2048)),
     product("256x784x1024", 256, 784, 1024),
     product("64x3136x1024", 64, 3136, 1024),
-    Case("W10-chain", CHAIN, {"N": 10_000_000}, {"N": 101}, array, chain_by_torch, chain_by_numpy, moved=8e7),
+    Case(
+        "W10-chain",
+        CHAIN,
+        {"N": 10_000_000},
+        {"N": 101},
+        array,
+        chain_by_torch,
+        chain_by_jax,
+        chain_by_numpy,
+        moved=8e7,
+    ),
     Case(
         "W10-softmax",
         SOFTMAX,
@@ -109,6 +149,7 @@ CASES = [
         {"M": 3, "N": 11},
         array,
         softmax_by_torch,
+        softmax_by_jax,
         softmax_by_numpy,
         moved=8.0 * 4096 * 1000,
     ),

@@ -19,7 +19,7 @@ from .case import TIMED_RATE, Case, Twin
 PAUSE = 2e-3  # seconds in which the threads of the candidate before fall asleep: they spin for a while
 TURN = 0.02  # seconds of steps in one turn
 # candidate -> what to import first, so that it does not count as compiling
-IMPORTS = {"graphc": "graphc.compiler", "numpy": "numpy", "torch": "torch"}
+IMPORTS = {"graphc": "graphc.compiler", "numpy": "numpy", "torch": "torch", "jax": "jax"}
 
 
 @dataclass

@@ -96,6 +96,48 @@ def torch_twin(case: Case, values: Values, data: Values) -> Twin:
     return training(case, net, nn.functional.cross_entropy, x, tensor(data["y"]).long())
 
 
+def jax_twin(case: Case, values: Values, data: Values) -> Twin:
+    import jax
+    import jax.numpy as jnp
+
+    from .by_jax import Tree, arrays, convolution, cross_entropy, dense, inference, training
+
+    def forward(p: Tree, averages: Tree, x: jax.Array) -> tuple[jax.Array, Tree]:
+        """Scores, and the moving averages of all norms: those of the batch moved in where it trains."""
+        moved = {}
+
+        def normed(path: str, x: jax.Array, stride: int = 1) -> jax.Array:
+            w = p[f"{path}.w"]
+            x = convolution(x, w, len(w) // 2, stride)
+            mean, var = averages[f"{path}.mean"], averages[f"{path}.var"]
+            if case.optimizer:
+                old, count = (mean, var), x.size // x.shape[-1]
+                mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+                moved[f"{path}.mean"] = 0.9 * old[0] + 0.1 * mean
+                moved[f"{path}.var"] = 0.9 * old[1] + 0.1 * var * (count / (count - 1))
+            scale = jax.lax.rsqrt(var + 1e-5) * p[f"{path}.norm.gain"]
+            return (x - mean) * scale + p[f"{path}.norm.bias"]
+
+        x = jax.nn.relu(normed("stem", x))
+        for path in BLOCKS:
+            narrow = f"{path}.shortcut.w" in p
+            h = jax.nn.relu(normed(f"{path}.first", x, 2 if narrow else 1))
+            past = normed(f"{path}.shortcut", x, 2) if narrow else x
+            x = jax.nn.relu(normed(f"{path}.second", h) + past)
+        return dense(p, "out", x.mean((1, 2))), moved
+
+    def loss_of(p: Tree, averages: Tree, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Tree]:
+        z, moved = forward(p, averages, x)
+        return cross_entropy(z, y), moved
+
+    gains = {name.removesuffix(".norm.gain"): gain for name, gain in values.items() if name.endswith(".norm.gain")}
+    averages = {f"{path}.mean": jnp.zeros_like(gain) for path, gain in gains.items()}
+    averages |= {f"{path}.var": jnp.ones_like(gain) for path, gain in gains.items()}
+    if not case.optimizer:
+        return inference(lambda *inputs: forward(*inputs)[0], arrays(values), averages, data["x"])
+    return training(case, loss_of, values, data, averages)
+
+
 def layer_flops(dims: Mapping[str, int]) -> list[float]:
     pixels, width = dims["B"] * dims["S"] ** 2, dims["W"]
     found = [2.0 * pixels * 9 * 3 * width]
@@ -110,13 +152,13 @@ def layer_flops(dims: Mapping[str, int]) -> list[float]:
 
 def inferring(batch: int) -> Case:
     dims = {"B": batch, **DIMS}
-    return Case(f"W7-inf-b{batch}", MODEL, dims, SMALL, unlabelled, torch_twin, flops=sum(layer_flops(dims)))
+    return Case(f"W7-inf-b{batch}", MODEL, dims, SMALL, unlabelled, torch_twin, jax_twin, flops=sum(layer_flops(dims)))
 
 
 W7 = {"B": 32, **DIMS}
 WORK = training_flops(layer_flops(W7))
 CASES = [
-    Case("W7-train", MODEL + TRAIN, W7, SMALL, labelled, torch_twin, flops=WORK, optimizer="momentum"),
+    Case("W7-train", MODEL + TRAIN, W7, SMALL, labelled, torch_twin, jax_twin, flops=WORK, optimizer="momentum"),
     inferring(1),
     inferring(32),
 ]

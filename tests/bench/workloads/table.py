@@ -1,4 +1,4 @@
-"""The records of a run as a table, for a terminal or in Markdown."""
+"""The records of a run: one table with a row for each candidate on a terminal, two tables in Markdown."""
 
 from __future__ import annotations
 
@@ -47,14 +47,46 @@ def rows(record: dict[str, Any]) -> list[list[str]]:
 
 
 def text(records: list[dict[str, Any]], markdown: bool) -> str:
-    body = [row for record in records for row in rows(record)]
     if markdown:
-        lines = [HEAD, ["---"] * len(HEAD), *body]
-        return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+        return speeds(records) + "\n\n" + preparations(records)
+    body = [row for record in records for row in rows(record)]
     widths = [max(len(row[i]) for row in [HEAD, *body]) for i in range(len(HEAD))]
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [HEAD, *body]
     )
+
+
+def speeds(records: list[dict[str, Any]]) -> str:
+    """A row for each workload and number of threads: times of all candidates, the best in bold; then graphc's rates."""
+    names = candidates(records)
+    body = []
+    for record in records:
+        times = {result["candidate"]: result["median_s"] for result in record["results"]}
+        best = min(times.values())
+        cells = [f"**{duration(t)}**" if (t := times.get(name)) == best else duration(t) if t else "" for name in names]
+        _, _, _, _, ratio, rate, share, *_ = rows(record)[0]
+        body.append([record["workload"], str(record["threads"]), *cells, ratio, rate, share])
+    return lines(["workload", "threads", *names, *HEAD[4:7]], body)
+
+
+def preparations(records: list[dict[str, Any]]) -> str:
+    """A row for each workload: what each candidate takes to compile, for its first call, and in memory."""
+    names = candidates(records)
+    body = []
+    first = {record["workload"]: record for record in reversed(records)}  # on the first number of threads
+    for workload in dict.fromkeys(record["workload"] for record in records):
+        found = {row[2]: ", ".join(row[7:]) for row in rows(first[workload])}
+        body.append([workload, *(found.get(name, "") for name in names)])
+    return lines(["compile, first call, MiB", *names], body)
+
+
+def candidates(records: list[dict[str, Any]]) -> list[str]:
+    """Names, in the order in which they are measured."""
+    return list(dict.fromkeys(result["candidate"] for record in records for result in record["results"]))
+
+
+def lines(head: list[str], body: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
 
 
 def summary(records: list[dict[str, Any]]) -> str:

@@ -75,6 +75,30 @@ def torch_twin(case: Case, values: Values, data: Values) -> Twin:
     return training(case, net, nn.functional.mse_loss, tensor(data["x"]), tensor(data["y"]))
 
 
+def jax_twin(case: Case, values: Values, data: Values) -> Twin:
+    import jax
+
+    from .by_jax import Tree, arrays, dense, fitting, inference, mse, training
+
+    heads = case.dims["A"]
+
+    def norm(p: Tree, name: str, x: jax.Array) -> jax.Array:
+        centred = x - x.mean(-1, keepdims=True)
+        scale = jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        return centred * scale * p[f"{name}.gain"] + p[f"{name}.bias"]
+
+    def net(p: Tree, x: jax.Array) -> jax.Array:
+        batch, length, width = x.shape
+        parts = dense(p, "qkv", x).reshape(batch, length, 3, heads, width // heads)
+        seen = jax.nn.dot_product_attention(parts[:, :, 0], parts[:, :, 1], parts[:, :, 2])
+        h = norm(p, "one", x + dense(p, "o", seen.reshape(x.shape)))
+        return norm(p, "two", h + dense(p, "down", jax.nn.gelu(dense(p, "up", h), approximate=False)))
+
+    if not case.optimizer:
+        return inference(net, arrays(values), data["x"])
+    return training(case, fitting(net, mse), values, data)
+
+
 def flops(dims: Mapping[str, int], train: bool) -> float:
     tokens, width = dims["B"] * dims["T"], dims["D"]
     first = 2.0 * tokens * width * 3 * width
@@ -82,8 +106,16 @@ def flops(dims: Mapping[str, int], train: bool) -> float:
     return 3 * (first + rest) - first if train else first + rest
 
 
-W8, ONE = {"B": 8, **DIMS}, {"B": 1, **DIMS}
+W8, TWINS = {"B": 8, **DIMS}, (torch_twin, jax_twin)
+
+
+def inferring(batch: int) -> Case:
+    dims = {**W8, "B": batch}
+    return Case(f"W8-inf-b{batch}", MODEL, dims, SMALL, unlabelled, *TWINS, flops=flops(dims, train=False))
+
+
 CASES = [
-    Case("W8-train", MODEL + TRAIN, W8, SMALL, supervised, torch_twin, flops=flops(W8, True), optimizer="adam"),
-    Case("W8-inf-b1", MODEL, ONE, SMALL, unlabelled, torch_twin, flops=flops(ONE, False)),
+    Case("W8-train", MODEL + TRAIN, W8, SMALL, supervised, *TWINS, flops=flops(W8, True), optimizer="adam"),
+    inferring(1),
+    inferring(8),
 ]
