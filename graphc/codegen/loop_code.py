@@ -34,7 +34,7 @@ from graphc.codegen.parallel import Split
 from graphc.codegen.primitives import llvm_type
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.target import Target
-from graphc.codegen.tile_epilogue import TileEpilogue
+from graphc.codegen.tile_epilogue import TileEpilogue, distant_reads
 from graphc.codegen.tiling import plan
 from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
 from graphc.ir.types import F64
@@ -277,7 +277,7 @@ def emit_contract(stmt: Contract, code: ScalarCode, module: Module, split: bool 
     With `split` it does this thread's part of the tiles.
     """
     f, epilogue = code.f, TileEpilogue(stmt, code, module)
-    spec, names = _skeleton(stmt, epilogue.params, epilogue)
+    spec, names = _skeleton(stmt, epilogue.params, epilogue, epilogue.announce)
     name = contraction.emit(replace(spec, split=split), module, module.target)
     workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else next(iter(code.pointers.values()))
     part = [f[x] for x in PART] if split else []
@@ -296,7 +296,10 @@ class _Names:
 
 
 def _skeleton(
-    stmt: Contract, params: Sequence[tuple[str, str]], epilogue: contraction.Epilogue
+    stmt: Contract,
+    params: Sequence[tuple[str, str]],
+    epilogue: contraction.Epilogue,
+    announce: contraction.Epilogue,
 ) -> tuple[contraction.Contraction, list[Dim]]:
     """The skeleton's description of a contraction, and the sizes that are its last parameters."""
     extent = _Names()
@@ -306,6 +309,8 @@ def _skeleton(
     every = (*params, *(("i64", x) for x in extent.named.values()))
     kind = llvm_type(stmt.temp.dtype)
     spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue)
+    if distant_reads(stmt):
+        spec = replace(spec, announce=announce)
     if stmt.vectors is not None:
         (axis,) = stmt.k
         if stmt.others:  # whole panels of vectors, one of every part
@@ -314,14 +319,18 @@ def _skeleton(
     return spec, list(extent.named)
 
 
+def _nothing(f: Function, given: dict[str, Value], tile: contraction.Tile) -> None:
+    """The epilogue of a contraction that is only planned."""
+
+
 def panel_vectors(stmt: Contract, target: Target) -> int:
     """The vectors of a column panel of the contraction."""
-    return plan(_skeleton(stmt, (), lambda f, given, tile: None)[0], target).vectors
+    return plan(_skeleton(stmt, (), _nothing, _nothing)[0], target).vectors
 
 
 def workspace_elements(stmt: Contract, target: Target) -> Dim:
     """Elements of the workspace that a contraction packs its operand into; 0 for none."""
-    spec, named = _skeleton(stmt, (), lambda f, given, tile: None)
+    spec, named = _skeleton(stmt, (), _nothing, _nothing)
     by_name = {f"d{i}": dim for i, dim in enumerate(named)}
     total: Dim = 0
     for factor, names in contraction.workspace_elements(spec, target).terms:

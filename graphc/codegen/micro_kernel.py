@@ -47,6 +47,7 @@ def emit_micro_kernel(plan: Plan, module: Module, height: int, panel: Panel) -> 
     f = Function(module, f"{plan.contraction.name}.{height}x{panel.vectors}", kernel_params(plan, panel))
     body = _Body(f, plan, height, panel)
     accumulators = body.zeros()
+    body.announce()
     if plan.k_block:
         with f.when(f[".later"], accumulators) as part:
             part.next = [f.load(at, body.vector) for at in body.partial()]
@@ -90,15 +91,30 @@ class _Body:
         for i in range(self.height * self.panel.vectors):
             yield self.f.offset(self.f[".partial"], self.scalar, i * self.plan.lanes)
 
+    def announce(self) -> None:
+        """What the epilogue will read is asked for while the sums run; of blocks of k, while the last one does."""
+        f, announce = self.f, self.contraction.announce
+        if announce is None:
+            return
+        if self.plan.k_block:
+            with f.when(f.icmp("eq", f[".more"], 0)):
+                announce(f, self._params(), self._tile([]))
+        else:
+            announce(f, self._params(), self._tile([]))
+
     def finish(self, accumulators: list[Value]) -> None:
         """The epilogue of the contraction."""
+        self.contraction.epilogue(self.f, self._params(), self._tile(accumulators))
+
+    def _params(self) -> dict[str, Value]:
+        return {name: self.f[name] for _, name in self.contraction.params}
+
+    def _tile(self, accumulators: list[Value]) -> Tile:
         f, plan, vectors = self.f, self.plan, self.panel.vectors
         rows = [f.add(f[".row"], i) for i in range(self.height)]
         starts = [f.add(f[".column"], v * plan.lanes) for v in range(vectors)]
         columns = list(zip(starts, [*[None] * (vectors - 1), self.last_mask()], strict=True))
-        nested = [accumulators[i * vectors : (i + 1) * vectors] for i in range(self.height)]
-        params = {name: f[name] for _, name in self.contraction.params}
-        self.contraction.epilogue(f, params, Tile(rows, columns, nested))
+        return Tile(rows, columns, [accumulators[i * vectors : (i + 1) * vectors] for i in range(self.height)])
 
     def last_mask(self) -> Value | None:
         """The lanes of the last vector that are columns of the result; None if all are."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphc.codegen.contraction import Tile
-from graphc.codegen.kernel import Buffer, Call, Contract, Var, closure, scalars_of
+from graphc.codegen.kernel import Buffer, Call, Contract, Load, Var, closure, scalars_of
 from graphc.codegen.llvm import Function, Index, Module, Value, const, element, lanes
 from graphc.codegen.scalar_code import ScalarCode
+from graphc.ir.dims import product
 
+SHORT = 32  # sums that are over before memory answers
 LONG = 16  # instructions of an epilogue that is worth the way through memory
 WEIGHTS = {"div": 4, "sqrt": 5, "rsqrt": 6, "random_uniform": 60}
 HEAVY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
@@ -33,6 +35,7 @@ class TileEpilogue:
         self.params: list[tuple[str, str]] = [("ptr", x) for x in self.buffers.values()]
         self.params += [("i64", x) for x in (*self.sizes.values(), *self.outer.values())]
         self.is_long = _length(stmt) > LONG
+        self.reads = distant_reads(stmt)
         self._function: str | None = None
 
     def arguments(self, code: ScalarCode) -> list[Value]:
@@ -47,6 +50,17 @@ class TileEpilogue:
             self._through_memory(f, given, tile)
         else:
             self._in_registers(f, given, tile)
+
+    def announce(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:
+        """Asks for the elements of other tensors that the tile's epilogue will read: they come while the sums run."""
+        vector = self.module.target.vector_bytes // self.stmt.temp.dtype.size
+        code = self._code(f, given, vector)
+        for column, _ in tile.columns:
+            with code.scope(self.stmt.column, column, True):
+                for row in tile.rows:
+                    with code.scope(self.stmt.row, row, False):
+                        for load in self.reads:
+                            f.prefetch(code.address(load.buffer, load.at))
 
     def _code(self, f: Function, given: Mapping[str, Value], width: int) -> ScalarCode:
         pointers: dict[Buffer, Value] = {b: given[x] for b, x in self.buffers.items()}
@@ -167,6 +181,27 @@ class TileEpilogue:
     def _least(f: Function, full: Index) -> Value:
         limit = f[".vectors"]
         return f.select(f.icmp("slt", _value(full), limit), _value(full), limit)
+
+
+def distant_reads(stmt: Contract) -> tuple[Load, ...]:
+    """The loads of an epilogue that are other memory for every row, neighbouring columns beside each other.
+
+    None if the sums are over too soon to fetch anything meanwhile.
+    """
+    depth = product(axis.extent for axis in stmt.k)
+    if stmt.others or (isinstance(depth, int) and depth < SHORT):
+        return ()
+    found: dict[tuple[object, ...], Load] = {}
+    for s in closure(tuple(scalars_of(stmt.epilogue))):
+        if isinstance(s, Load) and _is_of_tile(s, stmt):
+            found.setdefault((s.buffer, s.at.constant, s.at.terms), s)
+    return tuple(found.values())
+
+
+def _is_of_tile(load: Load, stmt: Contract) -> bool:
+    at = load.at
+    follows = at.coefficient(stmt.row) != 0 and at.coefficient(stmt.column) == 1
+    return follows and load.guard is None and all(isinstance(term, Var) for term, _ in at.terms)
 
 
 def _length(stmt: Contract) -> int:

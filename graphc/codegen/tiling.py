@@ -66,7 +66,8 @@ class Contraction:
     `vectors` fixes the column vectors of a tile, for an epilogue that needs certain columns together or for a B that
     was laid out beforehand: then panels of so many vectors lie `panel_stride` apart, and every one has its full width
     (the last may hold anything behind column n). [panel][k][width] is the layout B is packed into otherwise.
-    `split`: several threads call the function, each for its part of the tiles.
+    `split`: several threads call the function, each for its part of the tiles. `announce` runs before the sums of a
+    tile, whose accumulators are not there yet: it asks for memory that the epilogue will read.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Contraction:
     vectors: int | None = None
     panel_stride: Extent | None = None
     split: bool = False
+    announce: Epilogue | None = None
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,16 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     row_block = _row_block(whole)
     if row_block is None:
         return whole
-    group = GROUP if isinstance(merged.n, str) else max(1, min(GROUP, merged.n // whole.width))
+    group = GROUP if isinstance(merged.n, str) else max(1, min(_group(whole), merged.n // whole.width))
     return replace(whole, row_block=row_block, group=group)
+
+
+def _group(whole: Plan) -> int:
+    """Panels walked together; as many as the cache holds where each row tile walks along all of them."""
+    factor, names = whole.depth
+    if whole.contraction.announce is None or whole.k_block is not None or names:
+        return GROUP
+    return max(GROUP, BLOCK_BYTES // (factor * whole.width * size(whole.contraction.scalar)))
 
 
 def _k_block(contraction: Contraction) -> int | None:
@@ -227,7 +237,11 @@ def _k_block(contraction: Contraction) -> int | None:
 
 
 def _row_block(whole: Plan) -> int | None:
-    """Row tiles whose part of A stays in the cache; None if all of A does, or if it is read only once."""
+    """Row tiles whose part of A stays in the cache; None if all of A does, or if it is read only once.
+
+    One where the epilogue reads other tensors of the result's size: long runs of their rows then follow each other,
+    which memory delivers sooner than a few columns of many rows.
+    """
     n, m = whole.contraction.n, whole.contraction.m
     if isinstance(n, int) and n <= 2 * whole.width:
         return None
@@ -236,6 +250,8 @@ def _row_block(whole: Plan) -> int | None:
     rows = BLOCK_BYTES // (deep * size(whole.contraction.scalar))
     if isinstance(m, int) and m <= 2 * rows:
         return None
+    if whole.contraction.announce is not None and whole.k_block is None:
+        return 1
     return max(1, rows // whole.height)
 
 

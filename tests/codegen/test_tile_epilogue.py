@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import graphc
+from graphc.codegen.target import named
+from graphc.codegen.tiling import Contraction, KAxis, plan
 from graphc.driver import stage_text
 
 LONG = """
@@ -56,3 +59,26 @@ def test_the_backward_of_gelu_keeps_one_tensor_beside_its_value(tmp_path) -> Non
     )
     text = stage_text(file, "memory", entry="step")
     assert len(re.findall(r"f32\[B, 64\]", text)) == 3  # the value, its slope, and the cotangent of the product
+
+
+@pytest.mark.parametrize(("inner", "expected"), [(7, 0), (64, 1)])
+def test_memory_that_an_epilogue_reads_is_asked_for_before_the_sums(  # type: ignore[no-untyped-def]
+    tmp_path, inner: int, expected: int
+) -> None:
+    file = tmp_path / "long.gc"
+    file.write_text(LONG.format(inner=inner, columns=16))
+    text = stage_text(file, "llvm", dims={"B": 8})
+    asked = re.findall(r"call void @llvm\.prefetch", text)
+    assert len(asked) == 8 * expected  # rows of r; the bias is the same for all rows, short sums leave no time
+
+
+def test_rows_go_through_all_panels_when_their_epilogue_reads_as_much() -> None:
+    def nothing(f: object, given: object, tile: object) -> None:
+        """An epilogue that is only planned."""
+
+    axis = KAxis(64, 3136, 1024)
+    plain = Contraction("c", "float", 3136, 1024, (axis,), 1, 1, (), nothing)
+    target = named("x86-64-v4")
+    assert plan(plain, target).row_block == 128
+    reading = plan(replace(plain, announce=nothing), target)
+    assert (reading.row_block, reading.group) == (1, 21)
