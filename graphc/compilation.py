@@ -9,7 +9,10 @@ from functools import cached_property
 from graphc.c_api.header import header
 from graphc.c_api.layout import Layout
 from graphc.c_api.library import library_text
+from graphc.codegen.call_path import SYMBOL as CALL
+from graphc.codegen.call_path import emit_call
 from graphc.codegen.entry import EntryCode, emit_entry, plan_entry
+from graphc.codegen.epoch import SYMBOL as EPOCH
 from graphc.codegen.epoch import emit_epoch
 from graphc.codegen.index_bounds import IndexBound, index_bounds
 from graphc.codegen.llvm import Module, assembly, compile_object
@@ -22,8 +25,6 @@ from graphc.program import Program
 from graphc.runtime.artifact import Build
 from graphc.runtime.signature import Signature
 from graphc.signature import signature_of
-
-EPOCH = "graphc_epoch"
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ class Compilation:
     def llvm(self) -> str:
         """The module as LLVM IR text."""
         module = self._module()
+        emit_call(module)
         if "step" in self.entries:
-            emit_epoch(module, EPOCH)
+            emit_epoch(module)
         return module.text()
 
     @cached_property
@@ -99,7 +101,7 @@ class Compilation:
     def signature(self) -> Signature:
         """What the runtime has to know of the code."""
         epoch = EPOCH if "step" in self.entries else None
-        return signature_of(self.program, self.entries, self.options.target, self.source_hash, epoch)
+        return signature_of(self.program, self.entries, self.options.target, self.source_hash, epoch, CALL)
 
     @cached_property
     def build(self) -> Build:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.codegen.entry import EntryCode, emit_entry
+from graphc.codegen.epoch import SYMBOL as EPOCH
 from graphc.codegen.epoch import emit_epoch
 from graphc.codegen.kernel import Call, Contract, For, Kernel, Stmt, Store, closure, scalars_of
 from graphc.codegen.llvm import Function, Module, Value, const, vector
 from graphc.codegen.objects import compile_object
 from graphc.codegen.target import Target
 from graphc.codegen.team import emit_team
-from graphc.compilation import EPOCH, Compilation
+from graphc.compilation import Compilation
 from graphc.ir.dims import Dim, evaluate, product
 from graphc.linking.link import link
 from graphc.runtime.artifact import Artifact, Build
@@ -68,7 +69,7 @@ class TimedModel:
         for name, code in self.entries.items():
             emit_entry(code, module, program.symbols, _clock(self._ticks[name]))
         if "step" in self.entries:
-            emit_epoch(module, EPOCH)
+            emit_epoch(module)
         if any(code.program.is_parallel for code in self.entries.values()):
             emit_team(module)
         epoch = EPOCH if "step" in self.entries else None

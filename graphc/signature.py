@@ -39,9 +39,14 @@ def name_of(leaf: Node) -> str:
 
 
 def signature_of(
-    program: Program, entries: Mapping[str, EntryCode], target: Target, source_hash: str, epoch: str | None
+    program: Program,
+    entries: Mapping[str, EntryCode],
+    target: Target,
+    source_hash: str,
+    epoch: str | None,
+    call: str | None = None,
 ) -> runtime.Signature:
-    """Everything the runtime must know about the model."""
+    """Everything the runtime must know about the model; `epoch` and `call` are symbols of what it may use besides."""
     from graphc import __version__
 
     return runtime.Signature(
@@ -54,6 +59,7 @@ def signature_of(
         entries={name: _entry(code) for name, code in entries.items()},
         requires=tuple(_requirement(r) for r in program.requirements),
         epoch=epoch,
+        call=call,
         doc=program.doc,
     )
 

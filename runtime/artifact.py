@@ -36,7 +36,7 @@ from graphc.runtime.errors import ArtifactError
 from graphc.runtime.signature import Signature, Target
 
 MAGIC = b"\x89GCA\r\n\x1a\n"
-FORMAT = 2
+FORMAT = 3
 MAX_BUILDS = 16
 MAX_FILE = 1 << 31
 _HEAD = struct.Struct("<8sIBBHQQ")

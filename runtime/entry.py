@@ -1,12 +1,15 @@
 """One entry of a model bound to its memory: checks what it is given, fills the pointer table, calls the native code.
 
-The common case, arrays that need no conversion in shapes seen before, costs about a microsecond in Python: the plan
-for a set of shapes (run-time sizes, arena size, output shapes) is made once. Not thread-safe: the model's lock is held.
+The plan for a set of shapes (run-time sizes, arena size, output shapes) is made once. The common case, arrays that need
+no conversion in shapes seen before, is then left to a builtin (`graphc.runtime.call_path`); what is here does the rest,
+in some microseconds. Not thread-safe: the model's lock is held.
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphc.runtime.buffers import NUMPY, READY, Slab, address, aligned_bytes, as_input
+from graphc.runtime.call_path import Builtin, CallPath, NativePlan, Shared, call_path, never
 from graphc.runtime.dimexpr import evaluate
 from graphc.runtime.errors import BusyError, IndexRangeError, InputTypeError, InternalError, LimitError
 from graphc.runtime.library import Library
@@ -36,14 +40,29 @@ _CTYPES: dict[str, Any] = {
 
 
 class Arena:
-    """Scratch memory shared by the entries of a model; it grows to the largest size asked for and stays."""
+    """Scratch memory shared by the entries of a model; it grows to the largest size asked for and stays.
+
+    `shared` is what the builtins of the entries see of it.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.size = -1
-        self.busy = False  # in use by a call: a call from inside that call must not touch it
-        self.base = 0
+        self.shared = Shared(size=-1)
         self._memory = aligned_bytes(0)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is in use by a call: a call from inside that call must not touch it."""
+        return bool(self.shared.busy)
+
+    @busy.setter
+    def busy(self, is_busy: bool) -> None:
+        self.shared.busy = is_busy
+
+    def use_lock(self, lock: threading.RLock) -> None:
+        """The lock under which it is used."""
+        self._methods = lock.acquire, lock.release
+        self.shared.acquire, self.shared.release = map(id, self._methods)
 
     def enter(self) -> None:
         """Mark the arena as in use; `BusyError` if it is, by a call of this thread that has not returned."""
@@ -53,12 +72,13 @@ class Arena:
 
     def reserve(self, size: int) -> int:
         """The address of at least `size` bytes; `LimitError` beyond the limit, before anything is allocated."""
-        if size > self.size:
+        shared = self.shared
+        if size > shared.size:
             if not 0 <= size <= self.limit:
                 raise LimitError(f"these sizes need an arena of {size:,} bytes; the limit is {self.limit:,}")
             self._memory = aligned_bytes(size)
-            self.base, self.size = self._memory.ctypes.data, self._memory.size
-        return self.base
+            shared.arena, shared.size = self._memory.ctypes.data, self._memory.size
+        return int(shared.arena)
 
 
 @dataclass(frozen=True)
@@ -70,6 +90,7 @@ class Plan:
     dims_address: int
     arena: int
     fresh: tuple[tuple[str, int, Shape, np.dtype[Any]], ...]
+    native: NativePlan
 
 
 class BoundEntry:
@@ -102,6 +123,41 @@ class BoundEntry:
         self.unused = frozenset(leaf.name for leaf in others) - set(self._names)  # declared, but not needed here
         self._plans: dict[tuple[Shape, ...], Plan] = {}
         self._allocate: Callable[[Shape, np.dtype[Any]], NDArray[Any]] = np.empty
+        self._path = call_path(library, signature.call) if key in ("forward", "step", "evaluate") else None
+        if self._path is not None:
+            self._open(self._path, slab)
+
+    def _open(self, path: CallPath, slab: Slab) -> None:
+        """Tell the builtin where everything is."""
+        places = {name: self._table_address + 8 * i for i, name in enumerate(self.entry.leaves)}
+        first = len(self.entry.leaves)
+        made = [(one.name, self._table_address + 8 * i) for i, one in enumerate(self.entry.outputs, first)]
+        dtypes = {output.name: output.dtype for output in self.entry.outputs}
+        held = self.table, self.team, self._arena, [value for _, value in self.figures], slab.memory
+        path.bind(
+            self.function_address,
+            self._table_address,
+            self._arena.shared,
+            self.team.address,
+            (slab.low, slab.high),
+            held,
+        )
+        path.takes([(name, dtype, len(leaf.shape), places[leaf.name]) for name, _, dtype, leaf in self._slots])
+        path.gives(
+            [one for one in made if one[0] not in self._figure_names],
+            self.key == "forward",
+            [(name, ctypes.addressof(value), dtypes[name]) for name, value in self.figures],
+        )
+
+    @property
+    def builtin(self) -> Builtin:
+        """(inputs or None, named inputs) -> results of the common case; None for others, then nothing has happened."""
+        return self._path.call if self._path is not None else never
+
+    def count_steps(self, counter: NDArray[Any]) -> None:
+        """The builtin adds one to the i64 `counter` at each call."""
+        if self._path is not None:
+            self._path.count_steps(address(counter))
 
     def run(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Call the native code: the scalar figures as Python numbers, the other outputs as fresh arrays."""
@@ -138,15 +194,24 @@ class BoundEntry:
         for name, place, shape, dtype in plan.fresh:
             out = outputs[name] = self._allocate(shape, dtype)
             table[place] = address(out)
-        base = arena.base if plan.arena <= arena.size else arena.reserve(plan.arena)
+        base = arena.reserve(plan.arena)
         if not self.team.is_ready:
             self.team.start()
+        is_new = self._path is not None and not plan.native.is_known
+        started = time.perf_counter_ns() if is_new else 0
         code = self._function(self._table_address, plan.dims_address, base, self.team.address)
+        if is_new:
+            self._learn(plan.native, time.perf_counter_ns() - started)
         if code:
             raise self.error(
                 code, {leaf.name: array for (leaf, _), array in zip(self.given, held, strict=True)}, plan.dims
             )
         return {name: value.value for name, value in self.figures}, outputs
+
+    def _learn(self, plan: NativePlan, nanoseconds: int) -> None:
+        """The entry took so long; after some calls the builtin may make them."""
+        if plan.learn(nanoseconds) and self._path is not None:
+            self._path.remember(plan)
 
     @contextmanager
     def elsewhere(
@@ -176,7 +241,9 @@ class BoundEntry:
         )
         arena = self.arena_bytes(dims)
         self._arena.reserve(arena)  # a size that is refused must not be remembered
-        plan = Plan(dims, native, ctypes.addressof(native), arena, fresh)
+        at = ctypes.addressof(native)
+        sizes = [size for shape in shapes for size in shape]
+        plan = Plan(dims, native, at, arena, fresh, NativePlan(at, arena, [one[2:] for one in fresh], sizes))
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
         self._plans[shapes] = plan

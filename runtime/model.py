@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from graphc.runtime.artifact import Artifact
 from graphc.runtime.buffers import address, physical_memory
+from graphc.runtime.call_path import never
 from graphc.runtime.entry import Arena, BoundEntry
 from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError, shown
 from graphc.runtime.library import Library
@@ -77,7 +78,7 @@ class Model:
             build = artifact.runnable()
             self._signature = signature = build.signature
             symbols = [entry.symbol for entry in signature.entries.values()]
-            symbols += [signature.epoch] if signature.epoch else []
+            symbols += [symbol for symbol in (signature.epoch, signature.call) if symbol]
             parallel = any(entry.parallel for entry in signature.entries.values())
             self._library = Library(build.image, [*symbols, *((WORKER, STOP) if parallel else ())])
         except ArtifactError as error:
@@ -92,8 +93,12 @@ class Model:
         self._epoch = self._library.function(signature.epoch, 1) if signature.epoch else None
         self._counter: Any = ctypes.c_int64.from_address(address(self._store.counter))
         self._lock = threading.RLock()  # the arena knows whether this very thread is inside a call
+        self._arena.use_lock(self._lock)
         self._watch: FiniteCheck | BoundsCheck | None = None
         self._check: str | None = None
+        if "step" in self._entries:
+            self._entries["step"].count_steps(self._store.counter)
+        self._use_builtins()
         self._store.set_hypers()
         self._store.initialise(0)
         _models.add(self)
@@ -184,6 +189,13 @@ class Model:
             raise OptionError(f'check must be None, "finite" or "bounds", not {shown(what)}')
         with self._lock:
             self._watch, self._check = watch, what
+            self._use_builtins()
+
+    def _use_builtins(self) -> None:
+        """Calls that are watched are made in Python."""
+        builtins = {key: never if self._watch else bound.builtin for key, bound in self._entries.items()}
+        self._quick_forward = builtins.get("forward", never)
+        self._quick_step, self._quick_evaluate = builtins.get("step", never), builtins.get("evaluate", never)
 
     def init(self, seed: int = 0) -> None:
         """First values from the initialisers, slots and step counter back to the start. Hyper-parameters stay."""
@@ -194,8 +206,11 @@ class Model:
 
     def __call__(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, NDArray[Any]]:
         """The outputs by name, in fresh arrays; inputs by name or as a mapping."""
-        with self._lock:
-            return self._call("forward", _arguments(inputs, named))[1]
+        outputs: dict[str, NDArray[Any]] | None = self._quick_forward(inputs, named)
+        if outputs is None:
+            with self._lock:
+                outputs = self._call("forward", _arguments(inputs, named))[1]
+        return outputs
 
     def predict(self, *inputs: Any, output: str | None = None, batch: int | None = None) -> NDArray[Any]:
         """One output, of inputs in the order they are declared; `output` names it if there are several.
@@ -226,15 +241,20 @@ class Model:
 
     def step(self, inputs: Mapping[str, Any] | None = None, /, **named: Any) -> dict[str, Any]:
         """One training step in place; the loss and the metrics, as they were before the update."""
-        with self._lock:
-            figures, _ = self._call("step", _arguments(inputs, named))
-            self._counter.value += 1
-            return figures
+        figures: dict[str, Any] | None = self._quick_step(inputs, named)
+        if figures is None:
+            with self._lock:
+                figures, _ = self._call("step", _arguments(inputs, named))
+                self._counter.value += 1
+        return figures
 
     def evaluate(
         self, inputs: Mapping[str, Any] | None = None, /, *, batch: int | None = None, **named: Any
     ) -> dict[str, Any]:
         """The loss and the metrics; nothing is updated. With `batch` in batches, averaged over the rows."""
+        figures: dict[str, Any] | None = self._quick_evaluate(inputs, named) if batch is None else None
+        if figures is not None:
+            return figures
         given = _arguments(inputs, named)
         if batch is None:
             with self._lock:
@@ -471,6 +491,7 @@ def _renew_locks() -> None:
     """In a forked child: a lock that another thread held at the fork would never be released."""
     for model in _models:
         model._lock = threading.RLock()
+        model._arena.use_lock(model._lock)
         model._arena.busy = False
 
 

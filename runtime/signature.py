@@ -153,7 +153,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Signature:
-    """All the runtime knows about a model besides its code. `epoch`: symbol of the native batch loop, or None."""
+    """All the runtime knows about a model besides its code.
+
+    `epoch` and `call` are the symbols of the native batch loop and of the builtin for Python, or None.
+    """
 
     name: str
     version: str
@@ -164,6 +167,7 @@ class Signature:
     entries: dict[str, Entry]
     requires: tuple[Requirement, ...] = ()
     epoch: str | None = None
+    call: str | None = None
     doc: str = ""
 
     def __post_init__(self) -> None:
@@ -195,8 +199,8 @@ def check(signature: Signature) -> None:
     _distinct(names, "leaves")
     for dim in signature.dims:
         _require(dim.lo >= 0 and (dim.hi is None or dim.hi >= dim.lo), f"dims.{dim.name}", "bounds are empty")
-    epoch = signature.epoch
-    _require(epoch is None or _SYMBOL.fullmatch(epoch) is not None, "epoch", "the symbol is not a name")
+    for where, symbol in (("epoch", signature.epoch), ("call", signature.call)):
+        _require(symbol is None or _SYMBOL.fullmatch(symbol) is not None, where, "the symbol is not a name")
     for need in signature.requires:
         _check_expr(need.expr, dims, "requires")
     for leaf in signature.leaves:

@@ -39,7 +39,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 class _Team(ctypes.Structure):
     """What a native entry gets: as in graphc/codegen/team.py."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in ("version", "pool", "threads", "patience")]
+    _fields_ = [(name, ctypes.c_int64) for name in ("version", "pool", "threads", "patience", "ready")]
 
 
 class Team:
@@ -51,7 +51,6 @@ class Team:
         self._library = library
         self._native = _Team(_VERSION, 0, 1, PATIENCE)
         self.address = ctypes.addressof(self._native)
-        self.is_ready = True
         self.forget()
         _teams.add(self)
 
@@ -59,6 +58,15 @@ class Team:
         """There is no pool, or not any more; the next call asks for one."""
         self._native.pool = 0
         self.is_ready = self._library is None or self._wanted == 1
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a call may begin; if not, `start` comes first. The builtin of a model reads it too."""
+        return bool(self._native.ready)
+
+    @is_ready.setter
+    def is_ready(self, ready: bool) -> None:
+        self._native.ready = ready
 
     @cached_property
     def threads(self) -> int:

@@ -7,6 +7,7 @@ round for a bounded time, then sleeps in the kernel (futex), so that a parked th
 name: the addresses of the system's functions lie in the pool, and where there are none the runtime makes no pool.
 
     team  (one a model)   0 version   8 pool   16 threads   24 nanoseconds to turn round before sleeping
+                         32 whether the pool has been asked for (graphc/codegen/call_path.py)
     pool                  0 version   8 workers   16 syscall   24 number of futex   32 clock_gettime   40 relief
                          64 lock: 1 while a step, or the end, has the workers
                         128 job: function, table, dims, arena, threads, nanoseconds

@@ -13,6 +13,7 @@ from functools import cache
 
 import llvmlite.binding as binding
 
+from graphc.codegen import call_path
 from graphc.codegen.epoch import SYMBOL, emit_epoch
 from graphc.codegen.llvm import Function, Module, Value, compile_object, const
 from graphc.codegen.target import host
@@ -45,6 +46,7 @@ def artifact(fixed: int | None = None, high: int | None = 100) -> Artifact:
     _emit_forward(module, fixed)
     _emit_apply(module)
     emit_epoch(module)
+    call_path.emit_call(module)
     image = link(compile_object(module.text(), host()))
     rows = fixed if fixed is not None else "B"
     lr = Init("constant", {"value": 0.5})
@@ -78,6 +80,7 @@ def artifact(fixed: int | None = None, high: int | None = 100) -> Artifact:
         },
         requires=() if fixed is not None else (Requirement(("!=", "B", 13), "13 is unlucky"),),
         epoch=SYMBOL,
+        call=call_path.SYMBOL,
     )
     return Artifact.of(signature, image)
 
