@@ -14,7 +14,7 @@ import llvmlite.binding as binding
 import pytest
 
 from graphc.codegen.target import NAMED, host
-from graphc.runtime.artifact import Artifact, Build, canonical, parse_json, read_regular_file
+from graphc.runtime.artifact import FORMAT, Artifact, Build, canonical, parse_json, read_regular_file
 from graphc.runtime.cpu import FEATURES, features, machine
 from graphc.runtime.errors import ArtifactError
 from graphc.runtime.signature import (
@@ -109,8 +109,8 @@ def _sealed(body: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("at", "form", "value", "message"),
     [
-        (8, "<I", 3, "newer graphc"),
-        (8, "<I", 1, "older graphc"),
+        (8, "<I", FORMAT + 1, "newer graphc"),
+        (8, "<I", FORMAT - 1, "older graphc"),
         (12, "<B", 2, "byte order"),
         (13, "<B", 32, "pointer size"),
         (14, "<H", 1, "reserved"),
@@ -126,7 +126,7 @@ def test_fixed_fields(at: int, form: str, value: int, message: str) -> None:
 
 
 def _rewritten(header: bytes, code: bytes = b"") -> bytes:
-    head = struct.pack("<8sIBBHQQ", b"\x89GCA\r\n\x1a\n", 2, 1, 64, 0, len(header), len(code))
+    head = struct.pack("<8sIBBHQQ", b"\x89GCA\r\n\x1a\n", FORMAT, 1, 64, 0, len(header), len(code))
     return _sealed(head + header + code)
 
 
