@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -168,22 +168,18 @@ def make(op: str, *inputs: Node, **attrs: Any) -> Node:
 
 def postorder(roots: Iterable[Node]) -> list[Node]:
     """Every node that the roots depend on, inputs before users, each once; iterative, in a fixed order."""
-    order: list[Node] = []
-    state: dict[Node, bool] = {}  # False: on the stack, True: placed
-    for root in roots:
-        if root in state:
+    placed: dict[Node, None] = {}
+    opened: dict[Node, None] = {}  # its inputs are on the stack above it
+    stack = [*roots]
+    stack.reverse()
+    while stack:  # of nodes alone: an iterator for each would keep Python's garbage collector busy
+        node = stack.pop()
+        if node in placed:
             continue
-        stack: list[tuple[Node, Iterator[Node]]] = [(root, iter(root.inputs))]
-        state[root] = False
-        while stack:
-            node, inputs = stack[-1]
-            for x in inputs:
-                if x not in state:
-                    state[x] = False
-                    stack.append((x, iter(x.inputs)))
-                    break
-            else:
-                stack.pop()
-                state[node] = True
-                order.append(node)
-    return order
+        if node in opened or not node.inputs:
+            placed[node] = None
+        else:
+            opened[node] = None
+            stack.append(node)
+            stack.extend([x for x in reversed(node.inputs) if x not in placed])
+    return [*placed]
