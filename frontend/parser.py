@@ -22,6 +22,7 @@ from graphc.frontend.encoding import decode, too_large
 from graphc.frontend.lexer import Lexer, LogicalLine, Terminals, Token
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
 from graphc.frontend.syntax_error import explain_line
+from graphc.frontend.tables import automaton
 from graphc.frontend.tree import TreeBuilder
 from graphc.source import Source, Span
 
@@ -39,7 +40,7 @@ _build_lock = Lock()
 def _build() -> tuple[Lark, TreeBuilder, Terminals]:
     grammar = files("graphc.frontend").joinpath("grammar.lark").read_text(encoding="utf-8")
     builder = TreeBuilder()
-    lark = Lark(grammar, parser="lalr", lexer="basic", start="module", transformer=builder, maybe_placeholders=True)
+    lark = automaton(grammar, builder)
     patterns = {t.name: (t.pattern.value, t.pattern.type == "str") for t in lark.terminals}
     return lark, builder, Terminals(patterns)
 

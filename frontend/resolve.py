@@ -1,7 +1,7 @@
 """Modules: which declaration a name of a file means, and the files it uses.
 
 `std.NAME` is text shipped with the compiler. Other files are named relative to the file that uses them and are read
-through the caller's `load`, the only input and output of the frontend.
+through the caller's `load`. But for the parser's tables (tables.py) that is all input and output of the frontend.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
     $GRAPHC_CACHE_DIR, else `graphc` in the user's cache folder
         KEY.gca                     an artifact as `Artifact.to_bytes` writes it, which ends in its checksum
+        KEY.lalr                    tables of the parser (graphc/frontend/tables.py), with a checksum
         .graphc-PID-RANDOM.tmp      one that is being written
 
 An artifact is a program, so folder and file are used only if they are this user's and nobody else may write to them; a
@@ -25,7 +26,6 @@ from graphc.runtime.errors import OptionError, shown
 
 SWITCH, FOLDER = "GRAPHC_CACHE", "GRAPHC_CACHE_DIR"
 LIMIT = 512 << 20  # bytes of all entries; the ones not used for longest make room
-SUFFIX = ".gca"
 
 
 def user_cache() -> Cache | None:
@@ -55,16 +55,19 @@ def _user_folder() -> Path:
 
 
 class Cache:
-    """A folder of entries of at most `limit` bytes in all. Any number of processes may use it at once."""
+    """A folder of entries of at most `limit` bytes in all. Any number of processes may use it at once.
+
+    An entry's name must not begin with a dot.
+    """
 
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
         self.folder, self.limit = folder, limit
 
-    def read(self, key: str) -> bytes | None:
+    def read(self, name: str) -> bytes | None:
         """The entry, which may be damaged: the caller checks it. None if there is none, or it is not to be trusted."""
         with contextlib.suppress(OSError), self._opened() as folder:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with os.fdopen(os.open(key + SUFFIX, flags, dir_fd=folder), "rb") as file:
+            with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode) or not _is_ours_alone(status) or status.st_size > self.limit:
                     return None
@@ -74,14 +77,14 @@ class Cache:
                 return data
         return None
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes) -> None:
         """Keep an entry, in place of one that may be there; throw away what has not been used for longest."""
         if len(data) > self.limit:
             return
         with contextlib.suppress(OSError):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._opened() as folder:
-                _replace(folder, key + SUFFIX, data)
+                _replace(folder, name, data)
                 self._trim(folder)
 
     @contextlib.contextmanager
@@ -102,7 +105,7 @@ class Cache:
         found = []
         with os.scandir(folder) as files:
             for one in files:
-                if one.name.endswith(SUFFIX):
+                if not one.name.startswith("."):
                     status = one.stat(follow_symlinks=False)
                     found.append((status.st_mtime_ns, one.name, status.st_size))
         total = sum(size for _, _, size in found)

@@ -150,14 +150,14 @@ def _made(source: Source, options: Mapping[str, Any]) -> tuple[Artifact, Callabl
     """The artifact of a source, from the cache if it is there, and what shows the stages behind it."""
     texts, cache = Texts(source, read_source), user_cache()
     key = key_of(texts, options) if cache is not None else None
-    kept = cache.read(key) if cache is not None and key is not None else None
+    kept = cache.read(f"{key}.gca") if cache is not None and key is not None else None
     artifact = _whole(kept, source) if kept is not None else None
     if artifact is not None:
         return artifact, lambda: _stages(texts, options)[1]
     compiled, inspection = _stages(texts, options)
     artifact = Artifact(tuple(one.build for one in compiled))
     if cache is not None and key is not None and texts.is_complete:
-        cache.write(key, artifact.to_bytes())
+        cache.write(f"{key}.gca", artifact.to_bytes())
     return artifact, lambda: inspection
 
 

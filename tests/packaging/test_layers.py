@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "graphc.program": ("graphc.autodiff", "graphc.ops", "graphc.ir", "graphc.source"),
     "graphc.passes": ("graphc.autodiff", "graphc.ops", "graphc.ir", "graphc.runtime.errors"),
     "graphc.frontend": (
+        "graphc.cache",  # of the parser's tables
         "graphc.program",
         "graphc.autodiff",
         "graphc.ops",
