@@ -34,13 +34,14 @@ def environment(threads: int, stock: bool, folder: Path) -> dict[str, str]:
     found |= {f"{library}_NUM_THREADS": str(threads) for library in LIBRARIES}
     found["GRAPHC_CACHE"] = "0"  # compile time is measured
     found["NPROC"] = str(threads)  # JAX's
-    if threads == 1:
-        found["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"  # else its products hand all work to another thread
+    flags = ["--xla_cpu_multi_thread_eigen=false"] if threads == 1 else []  # else another thread makes all products
+    found["XLA_FLAGS"] = " ".join(flags)
     if stock:
         return found
     found |= KEEP_MEMORY
     if "avx512bw" in Path("/proc/cpuinfo").read_text():
         found["OPENBLAS_CORETYPE"] = "SkylakeX"  # it does not recognise every processor that has AVX-512
+        found["XLA_FLAGS"] = " ".join([*flags, "--xla_cpu_prefer_vector_width=512"])  # 256 bits, if not told
     shim = folder / "mkl.so"
     if not shim.exists() and (compiler := shutil.which("cc")) is not None:
         source = folder / "mkl.c"

@@ -112,11 +112,12 @@ def jax_twin(case: Case, values: Values, data: Values) -> Twin:
             mean, var = averages[f"{path}.mean"], averages[f"{path}.var"]
             if case.optimizer:
                 old, count = (mean, var), x.size // x.shape[-1]
-                mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+                mean = x.mean((0, 1, 2))
+                var = (x * x).mean((0, 1, 2)) - mean * mean  # one pass over x, as Flax takes it
                 moved[f"{path}.mean"] = 0.9 * old[0] + 0.1 * mean
                 moved[f"{path}.var"] = 0.9 * old[1] + 0.1 * var * (count / (count - 1))
             scale = jax.lax.rsqrt(var + 1e-5) * p[f"{path}.norm.gain"]
-            return (x - mean) * scale + p[f"{path}.norm.bias"]
+            return x * scale + (p[f"{path}.norm.bias"] - mean * scale)
 
         x = jax.nn.relu(normed("stem", x))
         for path in BLOCKS:
