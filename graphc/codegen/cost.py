@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from graphc.codegen.kernel import Call, Contract, For, Load, Routine, Scalar, Stmt, Store, closure, scalars_of
 from graphc.codegen.target import Target
 from graphc.ir.dims import Dim, product
+from graphc.ops.op import instructions
 
 FULL_WIDTH = 64  # bytes of a vector register for which the figures hold
 PRODUCT = 8  # a product and its addition in a contraction
 PLAIN = 15  # an operation or an access in a vector loop
 SCALAR = 300  # the same outside of vector loops
 ACCESS_BY_INDEX = 300  # an element whose place is computed, or guarded
-SLOW = {"div": 90, "sqrt": 90, "rsqrt": 120, "exp": 180, "expm1": 220, "log": 280, "log1p": 300, "tanh": 230}
-SLOW |= {"sigmoid": 230, "erf": 340, "sin": 400, "cos": 400, "pow": 600, "mod": 300, "floordiv": 300}
-SLOW |= {"random_uniform": 700}
 
 
 def cost_of(stmts: Sequence[Stmt], target: Target, vector: bool = False) -> Dim:
@@ -52,7 +50,7 @@ def _scalars(values: Sequence[Scalar], target: Target, vector: bool) -> int:
     total = PLAIN  # the store or the fold
     for scalar in closure(tuple(values)):
         if isinstance(scalar, Call):
-            total += SLOW.get(scalar.op, PLAIN)
+            total += PLAIN * instructions(scalar.op)
         elif isinstance(scalar, Load):
             computed = scalar.guard is not None or any(isinstance(term, Scalar) for term, _ in scalar.at.terms)
             total += ACCESS_BY_INDEX if computed else PLAIN

@@ -38,9 +38,10 @@ from graphc.codegen.tile_epilogue import TileEpilogue, distant_reads
 from graphc.codegen.tiling import plan
 from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
 from graphc.ir.types import F64
+from graphc.ops.op import instructions
 
-HEAVY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
 ROUTINES = {"sort": merge_sort.emit, "rows": row_update.emit}
+LIGHT = 6  # instructions of an operation beside which a fold need not wait for itself
 WIDE = 4  # vectors that a light fold keeps in flight: one addition waits for the one before
 
 
@@ -131,7 +132,7 @@ def width_of(kernel: Kernel, module: Module) -> int:
     doubles = any(s.dtype == F64 for s in every)
     lanes = module.target.vector_bytes // (8 if doubles else 4)
     folds, extent = _vector_folds(kernel.body, False)
-    heavy = any(isinstance(s, Call) and s.op in HEAVY for s in every) or any(_steps(s) for s in every)
+    heavy = any(isinstance(s, Call) and instructions(s.op) > LIGHT for s in every) or any(_steps(s) for s in every)
     if not folds or folds > 2 or heavy or (isinstance(extent, int) and extent < lanes * WIDE):
         return lanes
     return lanes * WIDE

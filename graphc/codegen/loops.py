@@ -32,11 +32,7 @@ from graphc.codegen.scalars import Pull, linear, merges
 from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
 from graphc.ops.movement import is_joined
-from graphc.ops.op import Reduction
-
-EXPENSIVE = frozenset(
-    {"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "div", "sqrt", "random_uniform"}
-)
+from graphc.ops.op import DEAR, Reduction, instructions
 
 
 @dataclass(frozen=True)
@@ -244,7 +240,7 @@ class Nest:
         shape = tuple(var.extent for var, folded in self.vars if folded)
         at = tuple(affine(var) for var, folded in self.vars if folded)
         for node in here:
-            if node in wanted and node.op in EXPENSIVE and node.shape == self.space.shape:
+            if node in wanted and instructions(node.op) >= DEAR and node.shape == self.space.shape:
                 buffer = Buffer(f"scratch{len(self.scratch)}", node.dtype, shape, "scratch")
                 self.scratch.append(buffer)
                 stores.append(Store(buffer, linear(buffer, at), self._value(node, self.full)))

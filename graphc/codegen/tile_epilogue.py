@@ -14,11 +14,10 @@ from graphc.codegen.kernel import Buffer, Call, Contract, Load, Var, closure, sc
 from graphc.codegen.llvm import Function, Index, Module, Value, const, element, lanes
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.ir.dims import product
+from graphc.ops.op import instructions
 
 SHORT = 32  # sums that are over before memory answers
-LONG = 16  # instructions of an epilogue that is worth the way through memory
-WEIGHTS = {"div": 4, "sqrt": 5, "rsqrt": 6, "random_uniform": 60}
-HEAVY = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
+LONG = 18  # instructions of an epilogue that is worth the way through memory
 
 
 class TileEpilogue:
@@ -207,7 +206,7 @@ def _is_of_tile(load: Load, stmt: Contract) -> bool:
 def _length(stmt: Contract) -> int:
     """Instructions of the epilogue, roughly."""
     calls = [s for s in closure(tuple(scalars_of(stmt.epilogue))) if isinstance(s, Call)]
-    return sum(12 if s.op in HEAVY else WEIGHTS.get(s.op, 1) for s in calls)
+    return sum(instructions(s.op) for s in calls)
 
 
 def _value(index: Index) -> Value:

@@ -46,6 +46,7 @@ class Sign(Unary):
     """-1, 0 or 1 by the sign of x, NaN for NaN; the derivative is 0 everywhere."""
 
     name = "sign"
+    cost = 2
     accepts = "fiu"
     away_from = (0.0,)
 
@@ -101,6 +102,7 @@ class Div(Binary):
     """a / b of floats; integers are divided by `//`."""
 
     name = "div"
+    cost = 4
     accepts = "f"
     domain = (0.4, 2.0)
 
@@ -125,6 +127,7 @@ class FloorDiv(Binary):
     """
 
     name = "floordiv"
+    cost = 8
     domain = (0.6, 1.1)
     distinct = True
 
@@ -140,6 +143,7 @@ class Mod(Binary):
     """a - b * floor(a / b): the remainder has the sign of b, as in Python; an integer modulo 0 is 0."""
 
     name = "mod"
+    cost = 8
     domain = (0.6, 1.1)
     distinct = True
 
@@ -159,6 +163,7 @@ class Pow(Binary):
     """
 
     name = "pow"
+    cost = 30
     domain = (0.4, 2.0)
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:

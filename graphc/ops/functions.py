@@ -17,6 +17,7 @@ class Exp(Unary):
     """e to the power x."""
 
     name = "exp"
+    cost = 10
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
         return (dy * node,)
@@ -30,6 +31,7 @@ class Log(Unary):
     """The natural logarithm; -inf at 0, NaN below."""
 
     name = "log"
+    cost = 12
     domain = (0.4, 3.0)
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
@@ -44,6 +46,7 @@ class Log1p(Unary):
     """log(1 + x), exact also for small x."""
 
     name = "log1p"
+    cost = 14
     domain = (-0.6, 2.0)
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
@@ -58,6 +61,7 @@ class Expm1(Unary):
     """exp(x) - 1, exact also for small x."""
 
     name = "expm1"
+    cost = 14
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
         return (dy * (node + 1.0),)
@@ -75,6 +79,7 @@ class Sqrt(Unary):
     """
 
     name = "sqrt"
+    cost = 5
     domain = (0.3, 3.0)
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
@@ -90,6 +95,7 @@ class Rsqrt(Unary):
     """1 / sqrt(x); inf at 0, where its derivative is infinite too."""
 
     name = "rsqrt"
+    cost = 6
     domain = (0.4, 3.0)
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
@@ -104,6 +110,7 @@ class Sin(Unary):
     """The sine of x in radians."""
 
     name = "sin"
+    cost = 16
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
         return (dy * make("cos", *node.inputs),)
@@ -117,6 +124,7 @@ class Cos(Unary):
     """The cosine of x in radians."""
 
     name = "cos"
+    cost = 16
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
         return (-(dy * make("sin", *node.inputs)),)
@@ -130,6 +138,7 @@ class Tanh(Unary):
     """The hyperbolic tangent, between -1 and 1."""
 
     name = "tanh"
+    cost = 16
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
         return (dy * (1.0 - node * node),)
@@ -143,6 +152,7 @@ class Sigmoid(Unary):
     """1 / (1 + exp(-x)), between 0 and 1, without overflow."""
 
     name = "sigmoid"
+    cost = 14
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
         return (dy * (node * (1.0 - node)),)
@@ -157,6 +167,7 @@ class Erf(Unary):
     """The error function, 2/sqrt(pi) times the integral of exp(-t*t) from 0 to x."""
 
     name = "erf"
+    cost = 18
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
         (x,) = node.inputs

@@ -24,6 +24,7 @@ class Gather(Pointwise):
     """
 
     name = "gather"
+    cost = 4
 
     def infer(self, table: TensorType, index: TensorType, *, axis: int) -> TensorType:
         check_axis("gather", table.rank, axis)

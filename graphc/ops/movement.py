@@ -132,6 +132,7 @@ class Concat(Pointwise):
     """concat(x, y, ..., axis): one after the other along an axis; the other dimensions are equal."""
 
     name = "concat"
+    cost = 2
 
     def infer(self, *types: TensorType, axis: int) -> TensorType:
         expect(len(types) > 0, "concat needs an operand")

@@ -94,7 +94,13 @@ class Op:
 
 
 class Pointwise(Op):
-    """An op whose result at one index is a scalar expression of its operands' elements."""
+    """An op whose result at one index is a scalar expression of its operands' elements.
+
+    `cost` is that of one element in vector instructions, roughly: fusion computes cheap values again, scans keep dear
+    ones for their derivative.  None: the value is not computed twice.
+    """
+
+    cost: ClassVar[int | None] = None
 
     def lower(self, b: Lowering, node: Node, at: tuple[Index, ...]) -> Scalar:
         """The scalar at index `at` of the result."""
@@ -103,6 +109,8 @@ class Pointwise(Op):
 
 class Elementwise(Pointwise):
     """result[i] = f(x[i], ...): operands of equal shape; lowers to the primitive of the same name."""
+
+    cost = 1
 
     def lower(self, b: Lowering, node: Node, at: tuple[Index, ...]) -> Scalar:
         return b.call(self.name, *(b.read(x, at) for x in node.inputs))
@@ -146,6 +154,14 @@ def register(cls: OpClass) -> OpClass:
         raise ValueError(f"op {cls.name} is registered twice")
     OPS[cls.name] = cls()
     return cls
+
+
+DEAR = 4  # from here on reading a value costs less than computing it again
+
+
+def instructions(op: str) -> int:
+    """What one element of a pointwise op costs, or the primitive of that name; 1 if nothing is said of it."""
+    return getattr(OPS.get(op), "cost", None) or 1
 
 
 def expect(condition: bool, message: str, *operands: int, hint: str | None = None) -> None:

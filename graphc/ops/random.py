@@ -35,6 +35,7 @@ class RandomUniform(Pointwise):
     """
 
     name = "random_uniform"
+    cost = 60
     differentiable = False
 
     def infer(

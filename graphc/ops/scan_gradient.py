@@ -13,17 +13,13 @@ from collections.abc import Callable, Mapping
 from graphc.ir.graph import rebuild
 from graphc.ir.node import Node, postorder
 from graphc.ops.build import zeros
-from graphc.ops.op import Cotangents, Structured
+from graphc.ops.op import DEAR, Composite, Cotangents, Reduction, Structured, instructions
 from graphc.ops.scan import Carry, Recurrence, inner_leaf, open_scan
 
 ChainRule = Callable[[Mapping[Node, Node], list[Node]], dict[Node, Node]]
 """(cotangents of results, what to differentiate by) -> cotangents of what they depend on."""
 
-DEAR = frozenset({
-    "div", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "sigmoid", "erf", "pow", "softmax",
-    "log_softmax", "logsumexp", "random_uniform", "item",
-})  # fmt: skip
-"""Results that are kept for the derivative, besides those of contractions, convolutions and reductions."""
+_READ_AGAIN = ("gather", "stop_gradient", "custom_vjp")  # another value's elements: keeping them would store them twice
 
 
 def scan_vjp(scan: Node, cotangents: Mapping[int, Node], chain_rule: ChainRule) -> Cotangents:
@@ -115,6 +111,8 @@ class _Backward:
 
 
 def _is_dear(node: Node) -> bool:
+    """Whether the result is kept for the derivative instead of computed again from what is kept."""
     kind = node.definition
-    structured = isinstance(kind, Structured) and kind.kernel not in ("buffer", "alias", "loop")
-    return node.op in DEAR or structured or node.op.startswith(("reduce_", "arg"))
+    if isinstance(kind, Structured):
+        return kind.kernel not in ("buffer", "alias", "loop")
+    return node.op not in _READ_AGAIN and (instructions(node.op) >= DEAR or isinstance(kind, (Reduction, Composite)))

@@ -82,6 +82,7 @@ class Pad(Pointwise):
     """
 
     name = "pad"
+    cost = 2
 
     def infer(self, x: TensorType, *, low: Dims, high: Dims, interior: tuple[int, ...], value: Any) -> TensorType:
         _check_lengths("pad", x, low=low, high=high, interior=interior)
