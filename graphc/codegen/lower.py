@@ -22,6 +22,7 @@ from graphc.codegen.kernel import (
 )
 from graphc.codegen.loop_code import workspace_elements
 from graphc.codegen.product_parts import parts_read
+from graphc.codegen.row_stream import streamed
 from graphc.codegen.serial import SERIAL
 from graphc.codegen.target import Target
 from graphc.ir.graph import rebuild
@@ -55,6 +56,8 @@ def lower(name: str, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffe
         body, scratch = convolution_window.build(structured[0], outputs, inputs)
     else:
         body, scratch = loops.build(outputs, inputs)
+        body, sums = streamed(body)
+        scratch += sums
     buffers = tuple(dict.fromkeys([*outputs.values(), *inputs.values(), *scratch]))
     kernel = Kernel(name, buffers, body, _words(outputs, inputs))
     verify_kernel(kernel)
