@@ -15,6 +15,7 @@ from graphc.runtime.errors import OptionError
 
 if TYPE_CHECKING:
     from graphc.runtime.model import Model
+    from graphc.runtime.threads import Runs
 
 SPECS = """\
 data files, checked against the model's types before anything runs:
@@ -198,7 +199,22 @@ def run_bench(arguments: argparse.Namespace) -> int:
         median = times[len(times) // 2]
         figures = f"{_duration(median):>12}{_duration(times[0]):>12}{1 / median:>12,.0f}"
         sys.stdout.write(f"{name:12}{figures}{arguments.batch / median:>14,.0f}\n")
+    if model.threads > 1:
+        for name in entry_calls(model, arguments.batch):
+            say(f"{name}: {_sharing(model.team.runs(name))}")
     return 0
+
+
+def _sharing(runs: Runs) -> str:
+    """How calls were shared among threads."""
+    counts = {
+        "on all threads": runs.shared,
+        "on one to measure it": runs.measured,
+        "on one as that was faster": runs.relieved,
+        "on one as the others were busy": runs.refused,
+    }
+    found = [f"{number} {where}" for where, number in counts.items() if number]
+    return ", ".join(found) or "too small for several threads"
 
 
 def bench_sizes(model: Model, batch: int) -> dict[str, int]:

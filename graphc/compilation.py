@@ -21,7 +21,7 @@ from graphc.ir.graph import Graph
 from graphc.linking.link import link
 from graphc.passes import levels
 from graphc.passes.pipeline import PassTrace, Pipeline
-from graphc.program import Program
+from graphc.program import ENTRIES, Program
 from graphc.runtime.artifact import Build
 from graphc.runtime.signature import Signature
 from graphc.signature import signature_of
@@ -71,8 +71,8 @@ class Compilation:
     def _module(self) -> Module:
         """A module with the entries."""
         module = Module(self.options.target)
-        for code in self.entries.values():
-            emit_entry(code, module, self.program.symbols)
+        for name, code in self.entries.items():
+            emit_entry(code, module, self.program.symbols, ENTRIES.index(name))
         return module
 
     @cached_property

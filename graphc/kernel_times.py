@@ -67,7 +67,7 @@ class TimedModel:
         }
         module, program = Module(self.target), compilation.program
         for name, code in self.entries.items():
-            emit_entry(code, module, program.symbols, _clock(self._ticks[name]))
+            emit_entry(code, module, program.symbols, clock=_clock(self._ticks[name]))
         if "step" in self.entries:
             emit_epoch(module)
         if any(code.program.is_parallel for code in self.entries.values()):

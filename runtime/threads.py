@@ -15,31 +15,55 @@ import sys
 import threading
 import time
 import weakref
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from graphc.runtime.buffers import aligned_bytes
 from graphc.runtime.cpu import machine
 from graphc.runtime.errors import OptionError
 from graphc.runtime.library import Library
+from graphc.runtime.signature import ENTRIES
 
 WORKER, STOP = "graphc_worker", "graphc_stop"
 VARIABLE = "GRAPHC_THREADS"
 MOST = 256  # threads of a model
-_VERSION = 1
+_VERSION = 2
 PATIENCE, _CROWDED_PATIENCE = 80_000, 2_000  # ns to turn round before sleeping; if there are more threads than CPUs
-RELIEF = 32  # after steps that other processes held up, run alone for so many times the time of one
+RELIEF = 24  # times as long as several threads have lost an entry runs on one
 FUTEX = {"x86_64": 202, "aarch64": 98}  # the number of the system call
 LINE = 64
 POOL, _DONE = 384, 16  # bytes: of a pool without its workers' lines, where its forks are counted; jobs in a line
+_ACCOUNTS, _ACCOUNT = 64, 128  # bytes: of a team before the accounts of its entries (graphc/codegen/account.py), of one
+_ACCOUNTED = np.dtype(
+    {
+        "names": ["unit", "used", "shared", "measured", "relieved", "refused"],
+        "formats": ["f8", "i8", "i8", "i8", "i8", "i8"],
+        "offsets": [0, 8, 64, 72, 80, 88],
+        "itemsize": _ACCOUNT,
+    }
+)
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 class _Team(ctypes.Structure):
-    """What a native entry gets: as in graphc/codegen/team.py."""
+    """What a native entry gets, before the accounts: as in graphc/codegen/team.py."""
 
     _fields_ = [(name, ctypes.c_int64) for name in ("version", "pool", "threads", "patience", "ready")]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How often an entry was run on all threads, and on one: to measure what that takes, as it is faster for now, or
+    because another model had the workers. Runs too small for several threads are not counted."""
+
+    shared: int
+    measured: int
+    relieved: int
+    refused: int
 
 
 class Team:
@@ -49,14 +73,18 @@ class Team:
         """`threads` as given by the user; `library` has the workers' loop, None if no entry is worth threads."""
         self._wanted = check_threads(threads) if threads is not None else None
         self._library = library
-        self._native = _Team(_VERSION, 0, 1, PATIENCE)
-        self.address = ctypes.addressof(self._native)
+        self._memory = aligned_bytes(_ACCOUNTS + _ACCOUNT * len(ENTRIES))
+        self.address = int(self._memory.ctypes.data)
+        self._native = _Team.from_address(self.address)
+        self._native.version, self._native.threads, self._native.patience = _VERSION, 1, PATIENCE
+        self._accounts = self._memory[_ACCOUNTS:][: _ACCOUNT * len(ENTRIES)].view(_ACCOUNTED)
         self.forget()
         _teams.add(self)
 
     def forget(self) -> None:
-        """There is no pool, or not any more; the next call asks for one."""
+        """There is no pool, or not any more; the next call asks for one, and the accounts begin anew."""
         self._native.pool = 0
+        self._memory[_ACCOUNTS:] = 0
         self.is_ready = self._library is None or self._wanted == 1
 
     @property
@@ -67,6 +95,11 @@ class Team:
     @is_ready.setter
     def is_ready(self, ready: bool) -> None:
         self._native.ready = ready
+
+    def runs(self, entry: str) -> Runs:
+        """How the runs of an entry were shared out so far."""
+        account = self._accounts[ENTRIES.index(entry)]
+        return Runs(*(int(account[field]) for field in ("shared", "measured", "relieved", "refused")))
 
     @cached_property
     def threads(self) -> int:
@@ -126,9 +159,9 @@ class Pool:
         for worker in self.workers:
             worker.join(seconds)
 
-    def insist(self) -> None:
-        """Use the workers however much they are held up."""
-        self._fields[5] = 0
+    def insist(self, always: bool = True) -> None:
+        """Use the workers even where it does not pay; if not `always`, as the accounts say again."""
+        self._fields[5] = 0 if always else RELIEF
 
     @property
     def forks(self) -> int:

@@ -4,7 +4,8 @@ bytes   field
     0   address of the arena           8  its size
    16   number of the last message    24  1 if the memory is the library's own
    32   address of the arena if it is the library's own
-   64   the team                     128  values of the dimensions, then the table of addresses of the entry called
+   64   the team, with the accounts of its entries
+    .   values of the dimensions, then the table of addresses of the entry called
     .   the pool of workers, a handle for each, and what its start is told
     .   the variables, each on a multiple of 64 bytes (as `graphc.runtime.flat` stores them)
 """
@@ -15,13 +16,15 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from graphc.c_api.names import distinct, identifier
+from graphc.codegen.account import account_of
 from graphc.runtime.buffers import ALIGNMENT, slab_places
 from graphc.runtime.dimexpr import symbols
-from graphc.runtime.signature import Entry, Leaf, Signature
+from graphc.runtime.signature import ENTRIES, Entry, Leaf, Signature
 from graphc.runtime.store import variables
 from graphc.runtime.threads import LINE, POOL
 
-ARENA, ARENA_SIZE, MESSAGE, IS_OWN, OWN_ARENA, TEAM, DIMS = 0, 8, 16, 24, 32, 64, 128
+ARENA, ARENA_SIZE, MESSAGE, IS_OWN, OWN_ARENA, TEAM = 0, 8, 16, 24, 32, 64
+DIMS = TEAM + account_of(len(ENTRIES))
 MOST_THREADS = 64
 MAX_DIM = (1 << 31) - 1  # of a dimension without an upper bound of its own
 CODES = (

@@ -24,7 +24,7 @@ from graphc.codegen.spmd import WORTH_A_FORK, WORTH_SHARING, Program, plan_alone
 from graphc.codegen.steps import StepsCode, Thread
 from graphc.codegen.target import Target
 from graphc.codegen.tasks import MemoryPlan, Schedule, Slot, Tenant
-from graphc.codegen.team import BODY, emit_fork, emit_team
+from graphc.codegen.team import BODY, NULL, emit_run, emit_team
 from graphc.ir.dims import Symbol, bounds, evaluate
 from graphc.ir.graph import Graph
 
@@ -64,9 +64,15 @@ def plan_entry(name: str, graph: Graph, target: Target, bounds: Sequence[IndexBo
 
 
 def emit_entry(
-    code: EntryCode, module: Module, symbols: Sequence[Symbol], clock: Callable[[Function, int], None] | None = None
+    code: EntryCode,
+    module: Module,
+    symbols: Sequence[Symbol],
+    number: int = 0,
+    clock: Callable[[Function, int], None] | None = None,
 ) -> None:
     """Adds the entry's function and its kernels to the module; `symbols` give the order of `dims`.
+
+    `number` is that of its account in the team.
 
     With a `clock` it runs on one thread, and what the clock writes stands before the first kernel (0) and behind each.
     """
@@ -77,7 +83,7 @@ def emit_entry(
     for bound in code.bounds:
         memory.check(bound)
     if code.program.is_parallel and clock is None:
-        _fork(f, module, code, scalars, _body(module, code, symbols))
+        _run(f, module, code, scalars, _body(module, code, symbols), number)
     else:
         _alone(code, StepsCode(f, module, scalars, memory.address), clock or (lambda f, number: None))
     f.ret(const("i64", 0))
@@ -108,8 +114,8 @@ def _body(module: Module, code: EntryCode, symbols: Sequence[Symbol]) -> str:
     return module.add(f)
 
 
-def _fork(f: Function, module: Module, code: EntryCode, scalars: ScalarCode, body: str) -> None:
-    """Runs the body on the team's threads if the work is worth it and they are free, else on this thread alone."""
+def _run(f: Function, module: Module, code: EntryCode, scalars: ScalarCode, body: str, number: int) -> None:
+    """Runs the body on the team's threads if the work may be worth it, else on this thread alone."""
     emit_team(module)
     given = f["table"], f["dims"], f["arena"]
     total: Index = 0
@@ -119,11 +125,8 @@ def _fork(f: Function, module: Module, code: EntryCode, scalars: ScalarCode, bod
         else:
             worth = f.icmp("sge", _value(scalars.dim(cost)), WORTH_SHARING)
             total = f.add(total, f.select(worth, scalars.dim(cost * times), 0))
-    team = f.select(f.icmp("sge", _value(total), WORTH_A_FORK), f["team"], Value("null", "ptr"))
-    done = emit_fork(f, module, team, body, given)
-    with f.when(f.xor(done, 1)):
-        one = const("i64", 0), const("i64", 1), const("i64", 0)
-        f.call(body, "void", *given, Value("null", "ptr"), *one)
+    team = f.select(f.icmp("sge", _value(total), WORTH_A_FORK), f["team"], NULL)
+    emit_run(f, module, team, body, given, number, _value(total))
 
 
 def _value(index: Index) -> Value:

@@ -8,36 +8,37 @@ name: the addresses of the system's functions lie in the pool, and where there a
 
     team  (one a model)   0 version   8 pool   16 threads   24 nanoseconds to turn round before sleeping
                          32 whether the pool has been asked for (graphc/codegen/call_path.py)
+                         64 the account of each entry (graphc.codegen.account)
     pool                  0 version   8 workers   16 syscall   24 number of futex   32 clock_gettime   40 relief
                          64 lock: 1 while a step, or the end, has the workers
                         128 job: function, table, dims, arena, threads, nanoseconds
                         192 arrived at the barrier (i32)   256 barriers passed (i32), 260 sleeping there (i32)
                         320 workers still at the job (i32), 324 whether its caller sleeps (i32)
-                        384 forks   392 thread 0 waited in this one (ns)   400 bad forks in a row   408 alone until (ns)
+                        384 forks
     worker i >= 1   384 + 64 * i: jobs begun (i32), sleeping (i32), stop (i32), - , jobs done (i64)
 
 The lock is only tried: if the workers are busy with another model's step, a step runs on its caller's thread alone, to
-the same bits. It also does for a while if other processes need the CPUs: when thread 0 had to wait for so long, twice
-in a row, that it would have been faster alone.
+the same bits. It also does for a while if it was slower on several threads: its account tells.
 """
 
 from __future__ import annotations
 
+from graphc.codegen.account import Account, account_of
 from graphc.codegen.llvm import Function, Index, Module, Value, const
 
-VERSION = 1
+VERSION = 2
 WORKER, STOP = "graphc_worker", "graphc_stop"  # what the runtime calls
 BODY = (("ptr", "table"), ("ptr", "dims"), ("ptr", "arena"), ("ptr", "pool"), ("i64", "index"), ("i64", "count"),
         ("i64", "patience"))  # the parameters of a function that runs on all threads  # fmt: skip
 
 _SYSCALL, _FUTEX, _CLOCK, _RELIEF = 16, 24, 32, 40
 _LOCK, _JOB, _ARRIVED, _PASSED, _SLEEPING = 64, 128, 192, 256, 260
-_BUSY, _CALLER_SLEEPS, _FORKS, _WAITED, _BAD, _ALONE = 320, 324, 384, 392, 400, 408
-_BEARABLE = 20_000  # ns of waiting in a step that are no reason to run alone
+_BUSY, _CALLER_SLEEPS, _FORKS = 320, 324, 384
 _LINE = 64
 _WORD, _ASLEEP, _STOP, _DONE = 0, 4, 8, 16  # of a worker's line
 _TURNS = 64  # looks at a word between looks at the clock
 _MONOTONIC = 1
+NULL = Value("null", "ptr")
 _WAIT, _WAKE, _ALL = 128, 129, 0x7FFFFFFF  # FUTEX_WAIT and FUTEX_WAKE, private to the process
 
 
@@ -62,7 +63,7 @@ def _worker(module: Module) -> str:
     seen, now = Value("%seen", "i32"), Value("%now", "i32")
     f.emit(f"{seen.text} = phi i32 [ 0, %{start} ], [ {now.text}, %{latch} ]")
     number = f.ptrtoint(f["number"], "i64")
-    arguments = ", ".join(map(str, (f["pool"], word, asleep, seen, f.load(patience, "i64"), number)))
+    arguments = ", ".join(map(str, (f["pool"], word, asleep, seen, f.load(patience, "i64"))))
     f.emit(f"{now.text} = call i32 @{_await(module)}({arguments})")
     told = f.assign("i32", f"load atomic i32, {f.offset(line, 'i8', _STOP)} acquire, align 4")
     f.branch(f.icmp("ne", told, 0), end, run)
@@ -100,31 +101,62 @@ def _stop(module: Module) -> str:
     return module.add(f)
 
 
-def emit_fork(f: Function, module: Module, team: Value, body: str, given: tuple[Value, Value, Value]) -> Value:
-    """Runs `body` (see `BODY`) on the team's threads; i1: whether it did. `given` are table, dims and arena."""
-    return f.icmp("ne", f.call(_fork(module), "i64", team, Value(f"@{body}", "ptr"), *given), 0)
+def emit_run(
+    f: Function, module: Module, team: Value, body: str, given: tuple[Value, Value, Value], entry: int, cost: Value
+) -> None:
+    """Runs `body` (see `BODY`) on the team's threads, or on this one alone; `given` are table, dims and arena.
+
+    `entry` is the number of its account (graphc.codegen.account), `cost` what it is estimated to take (i64).
+    """
+    account = f.offset(team, "i8", account_of(entry))
+    f.call(_run(module), "void", team, Value(f"@{body}", "ptr"), *given, account, cost)
 
 
-def _fork(module: Module) -> str:
-    """`i64 (ptr team, ptr body, ptr table, ptr dims, ptr arena)`: 1, or 0 if the workers are not to be had."""
-    params = [("ptr", name) for name in ("team", "body", "table", "dims", "arena")]
-    f = Function(module, "team.fork", params, "i64")
-    no, have, same, go = (f.fresh("no"), f.fresh("have"), f.fresh("same"), f.fresh("go"))
-    f.branch(f.icmp("eq", f["team"], Value("null", "ptr")), no, have)
+def _run(module: Module) -> str:
+    """`void (ptr team, ptr body, ptr table, ptr dims, ptr arena, ptr account, i64 cost)`."""
+    params = [("ptr", name) for name in ("team", "body", "table", "dims", "arena", "account")]
+    f = Function(module, "team.run", [*params, ("i64", "cost")])
+    none, have, several, alone, share, busy, go = map(
+        f.fresh, ("none", "have", "several", "alone", "share", "busy", "go")
+    )
+    f.branch(f.icmp("eq", f["team"], NULL), none, have)
     f.begin(have)
     pool, count, patience = (f.load(f.offset(f["team"], "i64", i), t) for i, t in ((1, "ptr"), (2, "i64"), (3, "i64")))
-    fits = f.and_(f.icmp("eq", f.load(f["team"], "i64"), VERSION), f.icmp("ne", pool, Value("null", "ptr")))
-    f.branch(f.and_(fits, f.icmp("sgt", count, 1)), same, no)
-    f.begin(same)
+    fits = f.and_(f.icmp("eq", f.load(f["team"], "i64"), VERSION), f.icmp("ne", pool, NULL))
+    f.branch(f.and_(fits, f.icmp("sgt", count, 1)), several, none)
+    f.begin(none)
+    _call_alone(f)
+    f.ret()
+    f.begin(several)
     clock = f.assign("ptr", "alloca [2 x i64], align 8")
-    begun, locked = _now(f, pool, clock), f.fresh("locked")
-    f.branch(f.icmp("slt", begun, f.load(f.offset(pool, "i8", _ALONE), "i64")), no, locked)
-    f.begin(locked)
-    f.branch(_try_lock(f, pool), go, no)
-    f.begin(no)
-    f.ret(const("i64", 0))
+    account = Account(f, f["account"], f.load(f.offset(pool, "i8", _RELIEF), "i64"))
+    begun = _now(f, pool, clock)
+    f.branch(account.is_for_one(), alone, share)
+    f.begin(alone)
+    _call_alone(f)
+    account.measured(f["cost"], f.sub(_now(f, pool, clock), begun))
+    f.ret()
+    f.begin(share)
+    f.branch(_try_lock(f, pool), go, busy)
+    f.begin(busy)
+    account.refused()
+    _call_alone(f)
+    f.ret()
     f.begin(go)
-    f.store(const("i64", 0), f.offset(pool, "i8", _WAITED))
+    _share(f, module, pool, count, patience)
+    account.shared(f["cost"], f.sub(_now(f, pool, clock), begun))
+    f.emit(f"store atomic i32 0, {f.offset(pool, 'i8', _LOCK)} release, align 4")
+    f.ret()
+    return module.add(f)
+
+
+def _call_alone(f: Function) -> None:
+    given = ", ".join(map(str, (f["table"], f["dims"], f["arena"], NULL, *(const("i64", n) for n in (0, 1, 0)))))
+    f.emit(f"call void {f['body'].text}({given})")
+
+
+def _share(f: Function, module: Module, pool: Value, count: Value, patience: Value) -> None:
+    """Tells the workers what to run, runs a part of it and waits for theirs."""
     job = f.offset(pool, "i8", _JOB)
     for i, value in enumerate((f["body"], f["table"], f["dims"], f["arena"], count, patience)):
         f.store(value, f.offset(job, "i64", i))
@@ -138,26 +170,6 @@ def _fork(module: Module) -> str:
     given = ", ".join(map(str, (f["table"], f["dims"], f["arena"], pool, const("i64", 0), count, patience)))
     f.emit(f"call void {f['body'].text}({given})")
     _join(f, module, pool, busy, patience)
-    _judge(f, pool, begun, _now(f, pool, clock), count)
-    f.emit(f"store atomic i32 0, {f.offset(pool, 'i8', _LOCK)} release, align 4")
-    f.ret(const("i64", 1))
-    return module.add(f)
-
-
-def _judge(f: Function, pool: Value, begun: Value, now: Value, count: Value) -> None:
-    """After two forks in a row that took longer than one thread would have: none for `relief` times as long.
-
-    Thread 0 has the greatest share of the work, so that one thread takes at most `count` times what it worked.
-    """
-    waited, spent = f.load(f.offset(pool, "i8", _WAITED), "i64"), f.sub(now, begun)
-    slower = f.icmp("sgt", f.mul(waited, count), f.mul(spent, f.sub(count, 1)))
-    bad = f.zext(f.and_(slower, f.icmp("sgt", waited, _BEARABLE)), "i64")
-    times = f.offset(pool, "i8", _BAD)
-    in_a_row = f.mul(f.add(f.load(times, "i64"), 1), bad)
-    with f.when(f.icmp("sgt", in_a_row, 1)):
-        relief = f.load(f.offset(pool, "i8", _RELIEF), "i64")
-        f.store(f.add(now, f.mul(spent, relief)), f.offset(pool, "i8", _ALONE))
-    f.store(in_a_row, times)
 
 
 def _join(f: Function, module: Module, pool: Value, busy: Value, patience: Value) -> None:
@@ -168,19 +180,19 @@ def _join(f: Function, module: Module, pool: Value, busy: Value, patience: Value
     left = f.assign("i32", f"load atomic i32, {busy} acquire, align 4")
     f.branch(f.icmp("eq", left, 0), joined, wait)
     f.begin(wait)
-    f.call(_await(module), "i32", pool, busy, f.offset(pool, "i8", _CALLER_SLEEPS), left, patience, const("i64", 0))
+    f.call(_await(module), "i32", pool, busy, f.offset(pool, "i8", _CALLER_SLEEPS), left, patience)
     f.jump(look)
     f.begin(joined)
 
 
 def emit_barrier(f: Function, module: Module) -> None:
     """In a function that runs on all threads: waits until all have come here."""
-    f.call(_barrier(module), "void", f["pool"], f["index"], f["count"], f["patience"])
+    f.call(_barrier(module), "void", f["pool"], f["count"], f["patience"])
 
 
 def _barrier(module: Module) -> str:
-    """`void (ptr pool, i64 index, i64 count, i64 patience)`: the last to come frees all."""
-    f = Function(module, "team.barrier", [("ptr", "pool"), *(("i64", x) for x in ("index", "count", "patience"))])
+    """`void (ptr pool, i64 count, i64 patience)`: the last to come frees all."""
+    f = Function(module, "team.barrier", [("ptr", "pool"), ("i64", "count"), ("i64", "patience")])
     with f.when(f.icmp("eq", f["count"], 1)):
         f.ret()
         f.begin(f.fresh("dead"))
@@ -193,38 +205,33 @@ def _barrier(module: Module) -> str:
         _advance(f, f["pool"], passed, sleeping)
         f.ret()
         f.begin(f.fresh("dead"))
-    f.call(_await(module), "i32", f["pool"], passed, sleeping, seen, f["patience"], f["index"])
+    f.call(_await(module), "i32", f["pool"], passed, sleeping, seen, f["patience"])
     f.ret()
     return module.add(f)
 
 
 def _await(module: Module) -> str:
-    """`i32 (ptr pool, ptr word, ptr sleeping, i32 seen, i64 patience, i64 index)`: the word once it is not `seen`.
+    """`i32 (ptr pool, ptr word, ptr sleeping, i32 seen, i64 patience)`: the word once it is not `seen`.
 
-    How long thread 0 waits is added up in the pool, but for the first moment: short waits do not read the clock.
+    Short waits do not read the clock.
     """
     params = [("ptr", "pool"), ("ptr", "word"), ("ptr", "sleeping"), ("i32", "seen"), ("i64", "patience")]
-    f = Function(module, "team.await", [*params, ("i64", "index")], "i32")
+    f = Function(module, "team.await", params, "i32")
     clock = f.assign("ptr", "alloca [2 x i64], align 8")
-    early, again, park, late = (f.fresh(x) for x in ("early", "again", "park", "late"))
-    _turn_round(f, early)
+    again, park, changed = (f.fresh(x) for x in ("again", "park", "changed"))
+    _turn_round(f, changed)
     begun = _now(f, f["pool"], clock)
     f.jump(again)
     f.begin(again)
-    _turn_round(f, late)
+    _turn_round(f, changed)
     f.branch(f.icmp("slt", f.sub(_now(f, f["pool"], clock), begun), f["patience"]), again, park)
     f.begin(park)
     f.assign("i32", f"atomicrmw add {f['sleeping']}, i32 1 seq_cst, align 4")
     with f.when(f.icmp("eq", _look(f, "seq_cst"), f["seen"])):
         _futex(f, f["pool"], f["word"], _WAIT, f["seen"])
     f.assign("i32", f"atomicrmw sub {f['sleeping']}, i32 1 seq_cst, align 4")
-    f.branch(f.icmp("eq", _look(f, "acquire"), f["seen"]), park, late)
-    f.begin(late)
-    with f.when(f.icmp("eq", f["index"], 0)):
-        waited = f.offset(f["pool"], "i8", _WAITED)
-        f.store(f.add(f.load(waited, "i64"), f.sub(_now(f, f["pool"], clock), begun)), waited)
-    f.jump(early)
-    f.begin(early)
+    f.branch(f.icmp("eq", _look(f, "acquire"), f["seen"]), park, changed)
+    f.begin(changed)
     f.ret(_look(f, "acquire"))
     return module.add(f)
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,23 @@ def test_other_threads_do_their_part() -> None:
     after = pool().forks, pool().jobs(1), pool().jobs(2)
     assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 1]
     assert [worker.name for worker in pool().workers[:2]] == ["graphc-1", "graphc-2"]
+
+
+@needs_pool
+def test_the_runs_of_an_entry_are_counted() -> None:
+    model = graphc.compile_source(MLP, threads=2)
+    model.team.start()
+    pool().insist(always=False)
+    for _ in range(40):
+        model.step(**mlp_data(256))
+    runs = model.team.runs("step")
+    assert runs.shared > 0 < runs.measured
+    assert runs.shared + runs.measured + runs.relieved + runs.refused == 40
+    assert model.team.runs("forward") == threads.Runs(0, 0, 0, 0)
+    pool().insist()
+    for _ in range(10):
+        model.step(**mlp_data(256))
+    assert model.team.runs("step") == replace(runs, shared=runs.shared + 10)
 
 
 @needs_pool

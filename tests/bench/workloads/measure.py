@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 from .candidates import compare, first_values, graphc_model, graphc_twin, peers
 from .case import TIMED_RATE, Case, Twin
 
-PAUSE = 2e-3  # seconds in which the threads of the candidate before fall asleep: they spin for a while
+PAUSE = 2e-3  # seconds before a turn, and again as long as threads of the candidates before spin: see `rest`
+LONGEST_PAUSE = 0.2
 TURN = 0.02  # seconds of steps in one turn
 # candidate -> what to import first, so that it does not count as compiling
 IMPORTS = {"graphc": "graphc.compiler", "numpy": "numpy", "torch": "torch", "jax": "jax"}
@@ -98,8 +99,19 @@ def measure(case: Case, threads: int, seconds: float, compiled: bool, check: boo
         "versions": {name: version(name) for name in imports if name != "graphc"},
         "import_s": imports,
         "differences": differences,
+        "runs": asdict(model.team.runs("step" if case.optimizer else "forward")),
         "results": [asdict(result) for _, result in made],
     }
+
+
+def rest() -> None:
+    """Waits until the threads of other candidates sleep: after its last call OpenBLAS looks for work for 50 ms."""
+    stop = perf_counter() + LONGEST_PAUSE
+    while perf_counter() < stop:
+        used = process_time()
+        sleep(PAUSE)
+        if process_time() - used < PAUSE / 4:
+            return
 
 
 def in_turns(made: list[tuple[Twin, Result]], beside: list[Callable[[], None]], seconds: float) -> None:
@@ -117,7 +129,7 @@ def in_turns(made: list[tuple[Twin, Result]], beside: list[Callable[[], None]], 
     while perf_counter() < stop or len(made[0][1].turns) < 5:
         for (twin, result), count in zip(made, counts, strict=True):
             run = twin.run
-            sleep(PAUSE)
+            rest()
             run()
             started = perf_counter()
             for _ in range(count):
