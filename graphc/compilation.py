@@ -11,6 +11,8 @@ from graphc.c_api.layout import Layout
 from graphc.c_api.library import library_text
 from graphc.codegen.call_path import SYMBOL as CALL
 from graphc.codegen.call_path import emit_call
+from graphc.codegen.draws import SYMBOL as DRAW
+from graphc.codegen.draws import emit_draw
 from graphc.codegen.entry import EntryCode, emit_entry, plan_entry
 from graphc.codegen.epoch import SYMBOL as EPOCH
 from graphc.codegen.epoch import emit_epoch
@@ -80,6 +82,7 @@ class Compilation:
         """The module as LLVM IR text."""
         module = self._module()
         emit_call(module)
+        emit_draw(module)
         if "step" in self.entries:
             emit_epoch(module)
         return module.text()
@@ -101,7 +104,7 @@ class Compilation:
     def signature(self) -> Signature:
         """What the runtime has to know of the code."""
         epoch = EPOCH if "step" in self.entries else None
-        return signature_of(self.program, self.entries, self.options.target, self.source_hash, epoch, CALL)
+        return signature_of(self.program, self.entries, self.options.target, self.source_hash, epoch, CALL, DRAW)
 
     @cached_property
     def build(self) -> Build:

@@ -45,8 +45,9 @@ def signature_of(
     source_hash: str,
     epoch: str | None,
     call: str | None = None,
+    draw: str | None = None,
 ) -> runtime.Signature:
-    """Everything the runtime must know about the model; `epoch` and `call` are symbols of what it may use besides."""
+    """Everything the runtime must know about the model; the last three are symbols of what it may use besides."""
     from graphc import __version__
 
     return runtime.Signature(
@@ -60,6 +61,7 @@ def signature_of(
         requires=tuple(_requirement(r) for r in program.requirements),
         epoch=epoch,
         call=call,
+        draw=draw,
         doc=program.doc,
     )
 

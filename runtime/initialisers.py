@@ -15,7 +15,7 @@ Everything is computed in f64 and rounded once. The normals are not truncated un
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,26 @@ from numpy.typing import NDArray
 
 from graphc.runtime import rng
 from graphc.runtime.signature import Init
+
+Interval = tuple[float, float, float, float]
+"""slope, start, scale, offset: u in [0, 1) becomes offset + scale * (slope * u + start)."""
+UNIT: Interval = (1.0, 0.0, 1.0, 0.0)
+Uniform = Callable[[int, str, int], NDArray[np.float64]]
+"""(seed, name of the stream, count) -> numbers in [0, 1), as `rng.uniform64`."""
+
+
+def interval(init: Init, shape: Sequence[int]) -> Interval | None:
+    """The interval of an initialiser that draws uniformly; None of any other."""
+    fan_in, fan_out = fans(shape)
+    match init.kind:
+        case "uniform":
+            return 1.0, 0.0, init.args["high"] - init.args["low"], init.args["low"]
+        case "glorot_uniform":
+            return 2.0, -1.0, math.sqrt(6 / (fan_in + fan_out)), 0.0
+        case "he_uniform":
+            return 2.0, -1.0, math.sqrt(6 / fan_in), 0.0
+        case _:
+            return None
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
@@ -35,9 +55,13 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     return max(1, field * shape[-2]), max(1, field * shape[-1])
 
 
-def initial(init: Init, path: str, shape: Sequence[int], seed: int) -> NDArray[Any]:
-    """The f64 value of the leaf `path`."""
+def initial(init: Init, path: str, shape: Sequence[int], seed: int, uniform: Uniform = rng.uniform64) -> NDArray[Any]:
+    """The f64 value of the leaf `path`; `uniform` draws the numbers that it is made of."""
     count = math.prod(shape)
+    within = interval(init, shape)
+    if within is not None:
+        slope, start, scale, offset = within
+        return (offset + scale * (slope * uniform(seed, path, count) + start)).reshape(shape)
     fan_in, fan_out = fans(shape)
     args = init.args
     match init.kind:
@@ -47,38 +71,33 @@ def initial(init: Init, path: str, shape: Sequence[int], seed: int) -> NDArray[A
             flat = np.ones(count)
         case "constant":
             flat = np.full(count, args["value"], np.float64)
-        case "uniform":
-            flat = args["low"] + (args["high"] - args["low"]) * rng.uniform64(seed, path, count)
         case "normal":
-            flat = args["mean"] + args["std"] * rng.normal64(seed, path, count)
+            flat = args["mean"] + args["std"] * rng.normal64(seed, path, count, uniform)
         case "truncated_normal":
-            flat = args["mean"] + args["std"] * _truncated(path, count, seed)
-        case "glorot_uniform" | "he_uniform":
-            bound = math.sqrt(6 / (fan_in + fan_out if init.kind[0] == "g" else fan_in))
-            flat = bound * (2.0 * rng.uniform64(seed, path, count) - 1.0)
+            flat = args["mean"] + args["std"] * _truncated(path, count, seed, uniform)
         case "glorot_normal":
-            flat = math.sqrt(2 / (fan_in + fan_out)) * rng.normal64(seed, path, count)
+            flat = math.sqrt(2 / (fan_in + fan_out)) * rng.normal64(seed, path, count, uniform)
         case "he_normal":
-            flat = math.sqrt(2 / fan_in) * rng.normal64(seed, path, count)
+            flat = math.sqrt(2 / fan_in) * rng.normal64(seed, path, count, uniform)
         case "lecun_normal":
-            flat = math.sqrt(1 / fan_in) * rng.normal64(seed, path, count)
+            flat = math.sqrt(1 / fan_in) * rng.normal64(seed, path, count, uniform)
         case _:
-            flat = args["gain"] * _orthogonal(path, shape, seed)
+            flat = args["gain"] * _orthogonal(path, shape, seed, uniform)
     return flat.reshape(shape)
 
 
-def _truncated(path: str, count: int, seed: int) -> NDArray[np.float64]:
-    z = rng.normal64(seed, path, count)
+def _truncated(path: str, count: int, seed: int, uniform: Uniform) -> NDArray[np.float64]:
+    z = rng.normal64(seed, path, count, uniform)
     attempt = 0
     while (outside := np.abs(z) > 2.0).any():  # 4.6 % each time: a dozen rounds for a million elements
         attempt += 1
-        z[outside] = rng.normal64(seed, f"{path}#{attempt}", int(outside.sum()))
+        z[outside] = rng.normal64(seed, f"{path}#{attempt}", int(outside.sum()), uniform)
     return z
 
 
-def _orthogonal(path: str, shape: Sequence[int], seed: int) -> NDArray[np.float64]:
+def _orthogonal(path: str, shape: Sequence[int], seed: int, uniform: Uniform) -> NDArray[np.float64]:
     rows, columns = math.prod(shape[:-1]), shape[-1] if shape else 1
-    tall = rng.normal64(seed, path, rows * columns).reshape(max(rows, columns), min(rows, columns))
+    tall = rng.normal64(seed, path, rows * columns, uniform).reshape(max(rows, columns), min(rows, columns))
     q, r = np.linalg.qr(tall)
     q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
     return np.asarray(q if rows >= columns else q.T, np.float64).reshape(-1)

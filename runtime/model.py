@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from graphc.runtime.artifact import Artifact
 from graphc.runtime.buffers import address, physical_memory
 from graphc.runtime.call_path import never
+from graphc.runtime.draws import NativeDraws
 from graphc.runtime.entry import Arena, BoundEntry
 from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError, shown
 from graphc.runtime.library import Library
@@ -78,12 +79,13 @@ class Model:
             build = artifact.runnable()
             self._signature = signature = build.signature
             symbols = [entry.symbol for entry in signature.entries.values()]
-            symbols += [symbol for symbol in (signature.epoch, signature.call) if symbol]
+            symbols += [symbol for symbol in (signature.epoch, signature.call, signature.draw) if symbol]
             parallel = any(entry.parallel for entry in signature.entries.values())
             self._library = Library(build.image, [*symbols, *((WORKER, STOP) if parallel else ())])
         except ArtifactError as error:
             raise ArtifactError(f"{name}: {error}") from None
-        self._store = Store(signature)
+        draws = NativeDraws(self._library, signature.draw) if signature.draw else None
+        self._store = Store(signature, draws)
         self._arena = Arena(physical_memory())
         self._team = Team(threads, self._library if parallel else None)
         self._entries = {

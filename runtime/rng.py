@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,12 +85,15 @@ def uniform64(seed: int, name: str, count: int) -> NDArray[np.float64]:
     return (bits64(seed, name, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def normal64(seed: int, name: str, count: int) -> NDArray[np.float64]:
+def normal64(
+    seed: int, name: str, count: int, uniform: Callable[[int, str, int], NDArray[np.float64]] = uniform64
+) -> NDArray[np.float64]:
     """Standard normal f64 by Box and Muller (1958): sqrt(-2 log(1 - u)) * (cos, sin)(2 pi v), u and v uniform.
 
+    `uniform` is `uniform64`, or native code that gives the same numbers.
     `log`, `cos` and `sin` are NumPy's: the last bit may differ between CPUs of different vector units.
     """
-    pairs = uniform64(seed, name, count + count % 2).reshape(-1, 2)
+    pairs = uniform(seed, name, count + count % 2).reshape(-1, 2)
     radius, angle = np.sqrt(-2.0 * np.log1p(-pairs[:, 0])), 2.0 * np.pi * pairs[:, 1]
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:count]
 

@@ -155,7 +155,8 @@ class Entry:
 class Signature:
     """All the runtime knows about a model besides its code.
 
-    `epoch` and `call` are the symbols of the native batch loop and of the builtin for Python, or None.
+    `epoch`, `call` and `draw` are the symbols of the native batch loop, of the builtin for Python and of the function
+    that draws uniform numbers, or None.
     """
 
     name: str
@@ -168,6 +169,7 @@ class Signature:
     requires: tuple[Requirement, ...] = ()
     epoch: str | None = None
     call: str | None = None
+    draw: str | None = None
     doc: str = ""
 
     def __post_init__(self) -> None:
@@ -199,7 +201,7 @@ def check(signature: Signature) -> None:
     _distinct(names, "leaves")
     for dim in signature.dims:
         _require(dim.lo >= 0 and (dim.hi is None or dim.hi >= dim.lo), f"dims.{dim.name}", "bounds are empty")
-    for where, symbol in (("epoch", signature.epoch), ("call", signature.call)):
+    for where, symbol in (("epoch", signature.epoch), ("call", signature.call), ("draw", signature.draw)):
         _require(symbol is None or _SYMBOL.fullmatch(symbol) is not None, where, "the symbol is not a name")
     for need in signature.requires:
         _check_expr(need.expr, dims, "requires")

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from graphc.runtime import flat, rng
 from graphc.runtime.artifact import read_regular_file
 from graphc.runtime.buffers import Slab
+from graphc.runtime.draws import NativeDraws
 from graphc.runtime.durable import write_durably
 from graphc.runtime.errors import ArtifactError, WeightsError
-from graphc.runtime.initialisers import initial
+from graphc.runtime.initialisers import initial, interval
 from graphc.runtime.schema import decode, encode
-from graphc.runtime.signature import Leaf, Signature
+from graphc.runtime.signature import Init, Leaf, Signature
 from graphc.runtime.variables import Hypers, Variables
 from graphc.runtime.weights import MAX_FILE, assign_all, differences, digest, load_tensors, refuse, save_tensors
 
@@ -74,8 +75,9 @@ def variables(signature: Signature) -> list[Leaf]:
 class Store:
     """All that a model remembers between calls. `counter` is the number of the next step, as native code reads it."""
 
-    def __init__(self, signature: Signature) -> None:
-        self.signature = signature
+    def __init__(self, signature: Signature, draws: NativeDraws | None = None) -> None:
+        """`draws` makes first values faster, not different."""
+        self.signature, self._draws = signature, draws
         self._leaves = variables(signature)
         self.slab = Slab(self._leaves)
         arrays = self.slab.arrays
@@ -94,9 +96,17 @@ class Store:
         self._set_seed(rng.check_seed(seed))
         for leaf in self._leaves:
             if leaf.init is not None and leaf.role != "hyper":
-                self.slab.arrays[leaf.name][...] = initial(leaf.init, leaf.name, leaf.sizes, self.seed)
+                self._first_value(leaf, leaf.init)
         self.counter[...] = 1
         self.cursor, self.best = None, None
+
+    def _first_value(self, leaf: Leaf, init: Init) -> None:
+        array, within = self.slab.arrays[leaf.name], interval(init, leaf.sizes)
+        if self._draws is not None and within is not None:
+            self._draws.fill(array, self.seed, leaf.name, within)
+        else:
+            uniform = self._draws.uniform64 if self._draws is not None else rng.uniform64
+            array[...] = initial(init, leaf.name, leaf.sizes, self.seed, uniform)
 
     def _set_seed(self, seed: int) -> None:
         """The seed, also where random ops read it: an i64 of the same 64 bits."""
