@@ -51,6 +51,7 @@ class BatchLoop:
         """`run` is the native loop, `rows` the length of an order. Sizes, bounds, index ranges are checked here."""
         self._bound, self._run, self._data, self._arena = bound, run, data, arena
         self.batch, self.rows = batch, rows
+        self.pace = 1  # batches of the next native call, as `Model.run_batches` has found them to be worth it
         signature, entry = bound.signature, bound.entry
         sizes = sorted({min(batch, rows), rows % batch or min(batch, rows)}, reverse=True)
         plans = [solve(signature, data.leaves, data.shapes(size)) for size in sizes]

@@ -352,11 +352,10 @@ class Model:
         Between them signals are heard, other threads get their turn, and `tell` hears how many rows a call has done.
         """
         stop = loop.rows if batches is None else min(loop.rows, loop.position + batches * loop.batch)
-        count = 1
         while loop.position < stop:
             before, started = loop.position, time.perf_counter()
             with self._lock:
-                batches = min(count, -(-(stop - before) // loop.batch))
+                batches = min(loop.pace, -(-(stop - before) // loop.batch))
                 if self._watch is None:
                     loop.run(batches)
                 else:
@@ -365,7 +364,7 @@ class Model:
             if tell is not None:
                 tell(loop.position - before)
             time.sleep(0)  # a thread that waits for the lock gets it
-            count = max(1, min(count * 8, int(count * CHUNK_SECONDS / max(spent, 1e-9))))
+            loop.pace = max(1, min(loop.pace * 8, int(batches * CHUNK_SECONDS / max(spent, 1e-9))))
 
     def _call(self, key: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Figures and arrays of an entry, watched if that was asked for."""

@@ -100,4 +100,13 @@ def normal64(
 
 def permutation(seed: int, name: str, count: int) -> NDArray[np.int64]:
     """A permutation of 0 .. count-1: the stable order of `count` 64-bit keys."""
-    return np.argsort(bits64(seed, name, count), kind="stable").astype(np.int64, copy=False)
+    return stable_order(bits64(seed, name, count))
+
+
+def stable_order(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """`argsort(keys, kind="stable")`; the default kind is several times faster, and the same unless two are equal."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.argsort(keys, kind="stable")
+    return order.astype(np.int64, copy=False)

@@ -71,6 +71,14 @@ def test_fans() -> None:
     assert fans((5, 5, 32, 64)) == (800, 1600)  # HWIO
 
 
+def test_order_of_equal_keys() -> None:
+    random = np.random.default_rng(0)
+    for keys in (np.zeros(100, np.uint64), random.integers(0, 40, 5000).astype(np.uint64), np.zeros(0, np.uint64)):
+        assert rng.stable_order(keys).tolist() == np.argsort(keys, kind="stable").tolist()
+    keys = rng.bits64(1, "a", 10_000)
+    assert rng.stable_order(keys).tolist() == np.argsort(keys, kind="stable").tolist()
+
+
 @pytest.mark.parametrize(
     ("kind", "bound", "deviation"),
     [
