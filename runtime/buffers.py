@@ -30,6 +30,7 @@ NUMPY: dict[str, np.dtype[Any]] = {name: np.dtype(spelling) for name, spelling i
 
 
 _MAPPED = 1 << 16  # bytes from which memory has pages of its own
+_PAGE, _GAP = 1 << 12, 5 * ALIGNMENT  # what is a multiple of a page apart competes for the same lines of a cache
 _HUGE = 1 << 22  # bytes from which huge pages are asked for, as NumPy does
 
 
@@ -72,7 +73,8 @@ def slab_places(leaves: Sequence[Leaf]) -> tuple[list[int], list[int]]:
     sizes = [NUMPY[leaf.dtype].itemsize * math.prod(leaf.sizes) for leaf in leaves]
     starts = [0]
     for size in sizes:
-        starts.append(starts[-1] + -(-max(size, 1) // ALIGNMENT) * ALIGNMENT)
+        gap = _GAP if size >= _PAGE else 0
+        starts.append(starts[-1] + -(-max(size, 1) // ALIGNMENT) * ALIGNMENT + gap)
     return sizes, starts
 
 

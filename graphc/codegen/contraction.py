@@ -28,6 +28,7 @@ from graphc.codegen.micro_kernel import amount, emit_micro_kernel, packed_stride
 from graphc.codegen.packing import emit_packing, panel_elements
 from graphc.codegen.target import Target
 from graphc.codegen.tiling import (
+    Announce,
     Contraction,
     Elements,
     Epilogue,
@@ -42,6 +43,7 @@ from graphc.codegen.tiling import (
 
 __all__ = [
     "PART",
+    "Announce",
     "Contraction",
     "Elements",
     "Epilogue",

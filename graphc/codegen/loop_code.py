@@ -300,7 +300,7 @@ def _skeleton(
     stmt: Contract,
     params: Sequence[tuple[str, str]],
     epilogue: contraction.Epilogue,
-    announce: contraction.Epilogue,
+    announce: contraction.Announce | None = None,
 ) -> tuple[contraction.Contraction, list[Dim]]:
     """The skeleton's description of a contraction, and the sizes that are its last parameters."""
     extent = _Names()
@@ -311,7 +311,7 @@ def _skeleton(
     kind = llvm_type(stmt.temp.dtype)
     spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue)
     if distant_reads(stmt):
-        spec = replace(spec, announce=announce)
+        spec = replace(spec, announce=announce or _nothing)
     if stmt.vectors is not None:
         (axis,) = stmt.k
         if stmt.others:  # whole panels of vectors, one of every part
@@ -320,18 +320,18 @@ def _skeleton(
     return spec, list(extent.named)
 
 
-def _nothing(f: Function, given: dict[str, Value], tile: contraction.Tile) -> None:
-    """The epilogue of a contraction that is only planned."""
+def _nothing(*of: object) -> None:
+    """The epilogue of a contraction that is only planned, and what it would announce."""
 
 
 def panel_vectors(stmt: Contract, target: Target) -> int:
     """The vectors of a column panel of the contraction."""
-    return plan(_skeleton(stmt, (), _nothing, _nothing)[0], target).vectors
+    return plan(_skeleton(stmt, (), _nothing)[0], target).vectors
 
 
 def workspace_elements(stmt: Contract, target: Target) -> Dim:
     """Elements of the workspace that a contraction packs its operand into; 0 for none."""
-    spec, named = _skeleton(stmt, (), _nothing, _nothing)
+    spec, named = _skeleton(stmt, (), _nothing)
     by_name = {f"d{i}": dim for i, dim in enumerate(named)}
     total: Dim = 0
     for factor, names in contraction.workspace_elements(spec, target).terms:

@@ -3,6 +3,9 @@
 For every k the vectors of B are loaded, each row's element of A is broadcast, and all accumulators take one fused
 multiply-add; they are phis of the loop over k, which keeps them in registers. Each sum runs over k in order, whatever
 the height of the tile: a row's result does not depend on how many rows there are.
+
+What the epilogue will read from memory is asked for meanwhile, row by row of the tile: all at once, the requests would
+hold up the loads of B.
 """
 
 from __future__ import annotations
@@ -47,7 +50,6 @@ def emit_micro_kernel(plan: Plan, module: Module, height: int, panel: Panel) -> 
     f = Function(module, f"{plan.contraction.name}.{height}x{panel.vectors}", kernel_params(plan, panel))
     body = _Body(f, plan, height, panel)
     accumulators = body.zeros()
-    body.announce()
     if plan.k_block:
         with f.when(f[".later"], accumulators) as part:
             part.next = [f.load(at, body.vector) for at in body.partial()]
@@ -90,17 +92,6 @@ class _Body:
         """Where the accumulators are kept between blocks of k."""
         for i in range(self.height * self.panel.vectors):
             yield self.f.offset(self.f[".partial"], self.scalar, i * self.plan.lanes)
-
-    def announce(self) -> None:
-        """What the epilogue will read is asked for while the sums run; of blocks of k, while the last one does."""
-        f, announce = self.f, self.contraction.announce
-        if announce is None:
-            return
-        if self.plan.k_block:
-            with f.when(f.icmp("eq", f[".more"], 0)):
-                announce(f, self._params(), self._tile([]))
-        else:
-            announce(f, self._params(), self._tile([]))
 
     def finish(self, accumulators: list[Value]) -> None:
         """The epilogue of the contraction."""
@@ -155,23 +146,50 @@ class _Body:
             return self._step(a, b, accumulators)
         count = count_of(f, self.plan, level)
         turns = self.plan.unroll if level == len(axes) - 1 else 1
+        values = [*accumulators, *a, *b]
+        if level == 0 and self.contraction.announce is not None:
+            part = f.mul(f.sdiv(count, self.height * turns), turns)
+            values, count = self._announced(part, turns, values), f.sub(count, f.mul(part, self.height))
         whole = f.mul(f.sdiv(count, turns), turns)
-        if whole != 0:
-            with f.loop(0, whole, turns, carried=[*accumulators, *a, *b], may_be_empty=True) as loop:
-                inside, at_a, at_b = self._parts(loop.values)
-                for _ in range(turns):
-                    inside = self.reduce(level + 1, at_a, at_b, inside)
-                    at_a, at_b = self._advance(level, at_a, at_b)
-                loop.next = [*inside, *at_a, *at_b]
-            accumulators, a, b = self._parts(loop.results)
+        values = self._turns(level, whole, turns, values)
+        accumulators, a, b = self._parts(values)
         rest = f.sub(count, whole)
         if turns == 1 or rest == 0:
             return accumulators
         if isinstance(rest, int):
             return self._step(a, b, accumulators)
-        with f.when(f.icmp("ne", rest, 0), accumulators) as part:
-            part.next = self._step(a, b, accumulators)
-        return part.results
+        with f.when(f.icmp("ne", rest, 0), accumulators) as branch:
+            branch.next = self._step(a, b, accumulators)
+        return branch.results
+
+    def _turns(self, level: int, count: Index, turns: int, values: list[Value]) -> list[Value]:
+        """Accumulators and pointers after `count` indices of an axis, a multiple of `turns`, which are one turn."""
+        if count == 0:
+            return values
+        with self.f.loop(0, count, turns, carried=values, may_be_empty=True) as loop:
+            accumulators, a, b = self._parts(loop.values)
+            for _ in range(turns):
+                accumulators = self.reduce(level + 1, a, b, accumulators)
+                a, b = self._advance(level, a, b)
+            loop.next = [*accumulators, *a, *b]
+        return loop.results
+
+    def _announced(self, part: Index, turns: int, values: list[Value]) -> list[Value]:
+        """The same after `part` indices of the outermost axis for every row, each after what the row will need."""
+        with self.f.loop(0, self.height, carried=values) as loop:
+            self._announce(loop.index)
+            loop.next = self._turns(0, part, turns, loop.values)
+        return loop.results
+
+    def _announce(self, row: Value) -> None:
+        f, announce = self.f, self.contraction.announce
+        assert announce is not None
+        columns = [f.add(f[".column"], v * self.plan.lanes) for v in range(self.panel.vectors)]
+        if not self.plan.k_block:
+            announce(f, self._params(), f.add(f[".row"], row), columns)
+            return
+        with f.when(f.icmp("eq", f[".more"], 0)):  # the epilogue is behind the last block
+            announce(f, self._params(), f.add(f[".row"], row), columns)
 
     def _step(self, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:
         """One k: the outer product of a column of A and a row of B."""

@@ -7,7 +7,7 @@ its own that loops over its vectors.  All tiles of a contraction, of whatever he
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from graphc.codegen.contraction import Tile
 from graphc.codegen.kernel import Buffer, Call, Contract, Load, Var, closure, scalars_of
@@ -50,16 +50,15 @@ class TileEpilogue:
         else:
             self._in_registers(f, given, tile)
 
-    def announce(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:
-        """Asks for the elements of other tensors that the tile's epilogue will read: they come while the sums run."""
+    def announce(self, f: Function, given: Mapping[str, Value], row: Value, columns: Sequence[Value]) -> None:
+        """Asks for the elements of other tensors that the epilogue will read in a row of its tile."""
         vector = self.module.target.vector_bytes // self.stmt.temp.dtype.size
         code = self._code(f, given, vector)
-        for column, _ in tile.columns:
-            with code.scope(self.stmt.column, column, True):
-                for row in tile.rows:
-                    with code.scope(self.stmt.row, row, False):
-                        for load in self.reads:
-                            f.prefetch(code.address(load.buffer, load.at))
+        with code.scope(self.stmt.row, row, False):
+            for column in columns:
+                with code.scope(self.stmt.column, column, True):
+                    for load in self.reads:
+                        f.prefetch(code.address(load.buffer, load.at))
 
     def _code(self, f: Function, given: Mapping[str, Value], width: int) -> ScalarCode:
         pointers: dict[Buffer, Value] = {b: given[x] for b, x in self.buffers.items()}

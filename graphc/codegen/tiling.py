@@ -54,6 +54,7 @@ class Tile:
 
 
 Epilogue = Callable[["Function", dict[str, Value], Tile], None]
+Announce = Callable[["Function", dict[str, Value], Value, list[Value]], None]  # a row, and where vectors of it begin
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class Contraction:
     `vectors` fixes the column vectors of a tile, for an epilogue that needs certain columns together or for a B that
     was laid out beforehand: then panels of so many vectors lie `panel_stride` apart, and every one has its full width
     (the last may hold anything behind column n). [panel][k][width] is the layout B is packed into otherwise.
-    `split`: several threads call the function, each for its part of the tiles. `announce` runs before the sums of a
-    tile, whose accumulators are not there yet: it asks for memory that the epilogue will read.
+    `split`: several threads call the function, each for its part of the tiles. `announce` runs for every row of a tile
+    amid its sums: it asks for memory that the epilogue will read.
     """
 
     name: str
@@ -82,7 +83,7 @@ class Contraction:
     vectors: int | None = None
     panel_stride: Extent | None = None
     split: bool = False
-    announce: Epilogue | None = None
+    announce: Announce | None = None
 
 
 @dataclass(frozen=True)

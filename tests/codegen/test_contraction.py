@@ -6,7 +6,7 @@ import ctypes
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import llvmlite.binding as binding
 import numpy as np
@@ -16,6 +16,7 @@ from graphc.codegen import tiling
 from graphc.codegen.contraction import Contraction, Elements, Extent, KAxis, Tile, emit, workspace_elements
 from graphc.codegen.llvm import Function, Module, Value, assembly
 from graphc.codegen.target import Target, host, named
+from graphc.codegen.tiling import Announce
 
 CANARY = 7.0e33
 _libraries = itertools.count()
@@ -31,6 +32,12 @@ def store_tile(f: Function, params: dict[str, Value], tile: Tile) -> None:
                 f.store(value, at)
             else:
                 f.masked_store(value, at, mask)
+
+
+def ask_for_row(f: Function, params: dict[str, Value], row: Value, columns: list[Value]) -> None:
+    """An announcement: the row of c, beyond its end too."""
+    for column in columns:
+        f.prefetch(f.offset(params["c"], "float", f.add(f.mul(row, params["ldc"]), column)))
 
 
 @dataclass
@@ -142,6 +149,7 @@ def load(contractions: list[Contraction], target: Target) -> tuple[list[Callable
 
 def run(cases: list[Case], target: Target) -> None:
     contractions = [case.contraction(f"c{i}") for i, case in enumerate(cases)]
+    contractions = [replace(c, announce=ask_for_row) if i % 3 == 1 else c for i, c in enumerate(contractions)]
     functions, _alive = load(contractions, target)
     for case, contraction, function in zip(cases, contractions, functions, strict=True):
         case.check(function, workspace_elements(contraction, target))
@@ -270,9 +278,9 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
     rng = np.random.default_rng(1)
     a, b = rng.standard_normal((23, k)).astype(np.float32), rng.standard_normal((k, n)).astype(np.float32)
 
-    def product(rows: int, late: str) -> np.ndarray:
+    def product(rows: int, late: str, announced: bool = False) -> np.ndarray:
         case = matrices(rows, n, k, "NN", late)
-        contraction = case.contraction("c0")
+        contraction = replace(case.contraction("c0"), announce=ask_for_row if announced else None)
         function, _alive = load([contraction], host())
         c = np.zeros((rows, n), np.float32)
         space = np.zeros(workspace_elements(contraction, host())(case.sizes) + 16, np.float32)
@@ -284,6 +292,7 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(tiling, "DEPTH", 64)
     monkeypatch.setattr(tiling, "FEW_ROWS", 2)
     assert tiling.plan(matrices(14, n, k, "NN").contraction("x"), host()).k_block
+    assert all(np.array_equal(product(14, late, True), whole[:14]) for late in ("", "mnk"))
     assert np.array_equal(product(14, ""), whole[:14])
 
 
@@ -302,10 +311,11 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
     ],
     ids=str,
 )
-def test_nothing_is_spilled_in_the_innermost_loop(case: Case, name: str) -> None:
+@pytest.mark.parametrize("announce", [None, ask_for_row], ids=["", "announced"])
+def test_nothing_is_spilled_in_the_innermost_loop(case: Case, name: str, announce: Announce | None) -> None:
     """The block with most multiply-adds of each micro kernel does not touch the stack."""
     module = Module(named(name))
-    wrap(module, case.contraction("c0"), named(name))
+    wrap(module, replace(case.contraction("c0"), announce=announce), named(name))
     text = assembly(module.text(), named(name))
     for function in re.split(r"^(?=c0[^:\n]*:)", text, flags=re.M)[1:]:
         blocks = re.split(r"^[.\w$]+:|^\s(?:j\w+|b\.\w+|cbn?z)\s", function, flags=re.M)

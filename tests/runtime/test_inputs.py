@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import array
 import decimal
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 from linear_model import model
 
-from graphc.runtime.buffers import aligned_array, as_input
+from graphc.runtime.buffers import aligned_array, as_input, slab_places
 from graphc.runtime.errors import GraphcError, IndexRangeError, InputShapeError, InputTypeError
 from graphc.runtime.model import Model
 from graphc.runtime.signature import Leaf
@@ -208,3 +209,14 @@ def test_zero_dimensional_and_bool() -> None:
     assert as_input([True, False], truth).dtype == bool
     with pytest.raises(InputTypeError):
         as_input([0, 1], truth)
+
+
+def test_variables_of_one_size_lie_at_different_places_of_a_page() -> None:
+    """An update reads the same element of a weight and of its moments: their lines must not drive each other out."""
+    leaves = [Leaf(name, "param", "f32", (1024, 1024)) for name in ("w", "mean", "square")]
+    sizes, places = slab_places(leaves)
+    ends = [place + size for place, size in zip(places, sizes, strict=False)]
+    assert all(end <= after for end, after in zip(ends, places[1:], strict=True))
+    assert all(place % 64 == 0 for place in places)
+    apart = sorted(place % 4096 for place in places[:-1])
+    assert all(b - a >= 3 * 64 for a, b in itertools.pairwise(apart))
