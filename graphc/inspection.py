@@ -195,8 +195,9 @@ def _bindings(task: Task, plan: MemoryPlan) -> Iterator[tuple[str, str]]:
     for buffer in task.kernel.buffers:
         memory = task.writes.get(buffer) or task.reads.get(buffer)
         if memory is None or memory.kind == "arena":
-            slot = plan.slot_of[memory if memory is not None else buffer]
-            yield buffer.name, f"arena slot {slot}"
+            slot = plan.slot_of[memory.whole if memory is not None else buffer]
+            behind = f" from byte {memory.offset}" if memory is not None and memory.offset != 0 else ""
+            yield buffer.name, f"arena slot {slot}{behind}"
         elif memory.kind in ("constant", "panels"):
             yield buffer.name, memory.kind
         else:

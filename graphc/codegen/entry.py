@@ -171,6 +171,7 @@ class _Memory:
         return place
 
     def address(self, place: Tenant) -> Value:
+        """Where a value begins that is no part of another."""
         if isinstance(place, Buffer) or place.kind == "arena":
             return self.slots[self.code.memory.slot_of[place]]
         if place.kind == "output":

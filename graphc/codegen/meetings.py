@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from graphc.codegen.kernel import Buffer
-from graphc.codegen.tasks import MemoryPlan, Task, Tenant
+from graphc.codegen.tasks import Memory, MemoryPlan, Task, Tenant
 
 Where = Callable[[Tenant], Hashable | None]  # the place of a value; None for what never changes
 
@@ -46,10 +46,10 @@ class SinceMeeting:
     def note(self, touches: dict[Hashable, Touch]) -> None:
         _add(self._touched, touches.items())
 
-    def forget(self, places: Iterable[Hashable]) -> None:
-        """These places are others from now on: the next turn of a loop has its own part of them."""
-        for place in places:
-            self._touched.pop(place, None)
+    def turn(self, turned: Callable[[Hashable], Hashable]) -> None:
+        """The next turn of a loop begins, in which places have other names: it has its own part of some."""
+        touched, self._touched = self._touched, {}
+        _add(self._touched, ((turned(place), touch) for place, touch in touched.items()))
 
 
 def touches_of(
@@ -70,6 +70,7 @@ def places_of(memory: MemoryPlan) -> Where:
     """The places of an entry's values: slots, leaves, outputs."""
 
     def where(tenant: Tenant) -> Hashable | None:
+        tenant = tenant.whole if isinstance(tenant, Memory) else tenant
         if isinstance(tenant, Buffer) or tenant.kind == "arena":
             return "slot", memory.slot_of[tenant]
         if tenant.kind == "constant":

@@ -52,14 +52,15 @@ def _lifetimes(schedule: Schedule) -> dict[Tenant, tuple[int, int]]:
     for time, task in enumerate(schedule.tasks):
         for memory in (*task.reads.values(), *task.writes.values()):
             if memory.kind == "arena":
-                touch(memory, time)
+                touch(memory.whole, time)
         for buffer in scratch_of(task):
             touch(buffer, time)
     return found
 
 
 def scratch_of(task: Task) -> list[Buffer]:
-    return [b for b in task.kernel.buffers if b.role == "scratch"]
+    """What a task needs for itself; panels made before a loop are not its own."""
+    return [b for b in task.kernel.buffers if b.role == "scratch" and b not in task.reads]
 
 
 def _choose(slots: list[Slot], ends: list[int], start: int, size: Dim) -> int | None:

@@ -29,7 +29,7 @@ from graphc.codegen.target import Target
 from graphc.codegen.tasks import Memory, Schedule, Task
 from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node, make
-from graphc.ir.types import TensorType, TupleType
+from graphc.ir.types import TensorType
 
 
 def is_stored(value: Node) -> bool:
@@ -87,14 +87,14 @@ def _task(node: Node, plan: Schedule) -> Task:
 
 def _loop(node: Node, plan: Schedule) -> Task:
     """The native loop of a scan."""
-    assert isinstance(node.type, TupleType), "a scan has several results"
     inputs = {x: Buffer(f"x{i}", x.dtype, x.shape) for i, x in enumerate(dict.fromkeys(node.inputs))}
-    results = [Buffer(f"y{i}", type.dtype, type.shape, "out") for i, type in enumerate(node.type.items)]
-    kernel, loop = plan_loop(node, f"k{len(plan.tasks)}", results, inputs, plan.target, schedule)
-    writes = {}
-    for i, buffer in enumerate(results):
+    kernel, loop, results = plan_loop(node, f"k{len(plan.tasks)}", inputs, plan.target, schedule)
+    writes = {b: Memory(TensorType(b.dtype, b.shape)) for b in kernel.buffers if b.role == "out"}
+    for i, result in enumerate(results):
         item = make("item", node, index=i)
-        writes[buffer] = plan.memory[item] = Memory(item.type)
+        whole = writes[result.buffer]
+        is_whole = item.shape == whole.type.shape
+        plan.memory[item] = whole if is_whole else Memory(item.type, part_of=whole, offset=result.offset)
     return Task(kernel, {buffer: plan.memory[base(x)] for x, buffer in inputs.items()}, writes, loop)
 
 
@@ -109,7 +109,7 @@ def _place_outputs(plan: Schedule) -> None:
     """Each output is computed right into its buffer, or copied there when its value has another home."""
     for name, value in plan.graph.outputs.items():
         memory = plan.memory[base(value)]
-        if memory.kind == "arena":
+        if memory.kind == "arena" and memory.part_of is None:
             memory.kind, memory.name = "output", name
         else:
             _copy(plan, value, Memory(value.type, "output", name))
@@ -203,7 +203,7 @@ def _order(plan: Schedule) -> Node | None:
     before: dict[Task, dict[Task, None]] = {task: {} for task in tasks}
     for task in tasks:
         for memory in task.reads.values():
-            if (source := producer.get(id(memory))) is not None and source is not task:
+            if (source := producer.get(id(memory.whole))) is not None and source is not task:
                 before[task][source] = None
     readers: dict[int, list[Task]] = {}
     for task in tasks:

@@ -16,7 +16,7 @@ from graphc.codegen.meetings import SinceMeeting, Where, places_of, touches_of
 from graphc.codegen.memory import ALIGNMENT, size_of
 from graphc.codegen.parallel import Phase, phases
 from graphc.codegen.target import Target
-from graphc.codegen.tasks import Loop, MemoryPlan, Schedule, Task
+from graphc.codegen.tasks import Loop, MemoryPlan, Place, Schedule, Task
 from graphc.ir.dims import Dim, bounds, floordiv
 
 WORTH_SHARING = 1_500_000  # picoseconds of a phase: a meeting takes about a tenth of it
@@ -139,9 +139,9 @@ def _turns(loop: Loop, target: Target) -> Turns:
     starts, turn = (
         [step for task in tasks for step in _steps(task, target)] for tasks in (loop.starts, loop.step.tasks)
     )
-    first = _with_meetings(starts, since, loop.home), _with_meetings(turn, since, loop.home)
-    since.forget(loop.places[place] for place in loop.stepping)
-    return Turns(loop, first[0], _with_meetings(first[1], since, loop.home))
+    first = _with_meetings(starts, since, loop.place), _with_meetings(turn, since, loop.place)
+    since.turn(lambda place: place.turned(loop.reverse) if isinstance(place, Place) else place)
+    return Turns(loop, first[0], _with_meetings(first[1], since, loop.place))
 
 
 def _worth_it(phase: Phase) -> Phase:

@@ -15,10 +15,9 @@ from graphc.codegen.llvm import Function, Index, Module, Value, const
 from graphc.codegen.loop_code import Compiled, emit_kernel
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.spmd import WORTH_SHARING, Step, Turns
-from graphc.codegen.tasks import Loop, Memory, Tenant
+from graphc.codegen.tasks import Loop, Memory, Place, Tenant
 from graphc.codegen.team import emit_barrier
-from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
-from graphc.ir.node import Node
+from graphc.ir.dims import Dim, Symbol, bounds, symbols
 
 TEAM = (("ptr", "pool"), ("i64", "index"), ("i64", "count"), ("i64", "patience"), ("ptr", "own"))
 
@@ -85,12 +84,17 @@ class StepsCode:
         compiled = _compiled(step, self.private, self.module)
         pointers = []
         for buffer in kernel.buffers:
-            pointer = self.address(task.writes.get(buffer) or task.reads.get(buffer) or buffer)
+            pointer = self._address(task.writes.get(buffer) or task.reads.get(buffer) or buffer)
             pointers.append(self._own(buffer, pointer) if buffer in step.phase.private else pointer)
         if part and step.turns is not None:
             assert self.thread is not None, "a part is for a thread"
             part = (f["pool"], *part, f["patience"], self.thread.own)
         f.call(compiled.function, "void", *pointers, *(self.scalars.sizes[s.name] for s in compiled.sizes), *part)
+
+    def _address(self, value: Tenant) -> Value:
+        if not isinstance(value, Memory) or value.part_of is None:
+            return self.address(value)
+        return self.f.offset(self.address(value.part_of), "i8", self.scalars.dim(value.offset))
 
     def _own(self, buffer: Buffer, address: Value) -> Value:
         """Where this thread has its copy of a private buffer: the first thread in the arena's slot."""
@@ -100,11 +104,12 @@ class StepsCode:
 
 
 def dims_of(steps: Sequence[Step], private: Mapping[Buffer, Dim]) -> list[Dim]:
-    """What the code of the steps itself computes with: what is worth it, and where private scratch lies."""
+    """What the code of the steps itself computes with: what is worth it, where private scratch and parts lie."""
     found: dict[Dim, None] = {}
     for step in steps:
         found.update(dict.fromkeys(step.worth if step.is_shared else ()))
         found.update(dict.fromkeys(private[buffer] for buffer in step.phase.private))
+        found.update(dict.fromkeys(memory.offset for memory in step.task.reads.values()))
     return [*found]
 
 
@@ -129,29 +134,25 @@ def _emit_loop(step: Step, turns: Turns, private: Mapping[Buffer, Dim], module: 
     scalars = ScalarCode(f, {}, {s.name: f[f"n{i}"] for i, s in enumerate(sizes)}, 1)
     places = _Places(f, module, turns.loop, {b: f[name] for b, name in buffers.items()})
     code = StepsCode(f, module, scalars, places.address, thread, private)
-    code.run(turns.starts)
     for dim in dims_of(turns.turn, private):
         scalars.dim(dim)  # once, not in every turn
     loop = turns.loop
     length = scalars.dim(loop.length)
-    strides = {place: scalars.dim(_stride(loop, place)) for place in loop.stepping}
+    strides = {place: scalars.dim(place.stride) for place in loop.places.values() if place.is_part}
+    last = f.sub(length, 1)
+    places.go(_value(last if loop.reverse else 0), const("i64", 0), strides)
+    code.run(turns.starts)
     with f.loop(0, length, may_be_empty=bounds(loop.length)[0] < 1) as run:
-        places.go(f.sub(f.sub(length, 1), run.index) if loop.reverse else run.index, strides)
+        places.go(f.sub(last, run.index) if loop.reverse else run.index, run.index, strides)
         code.run(turns.turn)
     f.ret()
     return Compiled(module.add(f), sizes)
 
 
-def _stride(loop: Loop, place: Node | str) -> Dim:
-    """Bytes from the part of one step to that of the next."""
-    buffer = loop.places[place]
-    return product(buffer.shape[1:]) * buffer.dtype.size
-
-
 def _symbols(turns: Turns, private: Mapping[Buffer, Dim], module: Module) -> tuple[Symbol, ...]:
     """The run-time sizes that the loop's function needs."""
     steps, loop = (*turns.starts, *turns.turn), turns.loop
-    dims = [loop.length, *dims_of(steps, private), *(_stride(loop, place) for place in loop.stepping)]
+    dims = [loop.length, *dims_of(steps, private), *(place.stride for place in loop.places.values() if place.is_part)]
     found = dict.fromkeys(s for dim in dims for s in symbols(dim))
     for step in steps:
         found.update(dict.fromkeys(_compiled(step, private, module).sizes))
@@ -164,23 +165,25 @@ class _Places:
     def __init__(self, f: Function, module: Module, loop: Loop, pointers: dict[Buffer, Value]) -> None:
         self.f, self.module, self.loop, self.pointers = f, module, loop, pointers
         self.index = f.assign("ptr", "alloca i32")
-        self.now: dict[Node | str, Value] = {}
+        self.now: dict[Place, Value] = {}
 
-    def go(self, t: Value, strides: Mapping[Node | str, Index]) -> None:
-        """On to turn t."""
-        f, loop = self.f, self.loop
+    def go(self, t: Value, turn: Value, strides: Mapping[Place, Index]) -> None:
+        """On to step t, the turn of that number."""
+        f = self.f
         f.store(f.trunc(t, "i32"), self.index)
-        self.now = {x: f.offset(self.pointers[loop.places[x]], "i8", f.mul(t, by)) for x, by in strides.items()}
+        self.now = {}
+        for place, stride in strides.items():
+            part = f.and_(f.add(turn, place.ahead), 1) if place.ring else f.add(t, place.ahead)
+            self.now[place] = f.offset(self.pointers[place.buffer], "i8", f.mul(part, stride))
 
-    def address(self, place: Tenant) -> Value:
-        if isinstance(place, Memory):
-            if place.kind == "constant" and place.leaf is not None:
-                return self.module.constant(place.leaf.attr("value").data)
-            key = place.name if place.kind == "output" else place.leaf
-            if key is not None and key in self.now:
-                return self.now[key]
-        buffer = self.loop.home(place)
-        return self.index if buffer is None else self.pointers[buffer]
+    def address(self, value: Tenant) -> Value:
+        """Where a value begins that is no part of another."""
+        if isinstance(value, Memory) and value.kind == "constant" and value.leaf is not None:
+            return self.module.constant(value.leaf.attr("value").data)
+        place = self.loop.place(value)
+        if place is None:
+            return self.index
+        return self.now[place] if place.is_part else self.pointers[place.buffer]
 
 
 def _value(index: Index) -> Value:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphc.codegen.kernel import Buffer, Kernel
 from graphc.codegen.target import Target
-from graphc.ir.dims import Dim
+from graphc.ir.dims import Dim, product
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.types import TensorType
@@ -17,13 +17,21 @@ class Memory:
     """Where a value lives: `kind` is arena, constant, leaf or output, in a loop also start or panels.
 
     `name` says which leaf, output or start. A start is what a carried value begins with; panels are made by a loop
-    before its first step, of an operand that all steps share.
+    before its first step, of an operand that all steps share.  A value that is a part of another lies `offset` bytes
+    behind the beginning of `part_of`, a value of the arena.
     """
 
     type: TensorType
     kind: str = "arena"
     name: str = ""
     leaf: Node | None = None
+    part_of: Memory | None = None
+    offset: Dim = 0
+
+    @property
+    def whole(self) -> Memory:
+        """What has a place of its own."""
+        return self.part_of or self
 
 
 @dataclass(eq=False)
@@ -67,33 +75,61 @@ class MemoryPlan:
     lifetimes: dict[Tenant, tuple[int, int]]
 
 
+@dataclass(frozen=True)
+class Place:
+    """A buffer of a loop's kernel, or the part of it along its first axis that a step sees.
+
+    With `steps` it is part t + `ahead`; of a ring of two it is part 0 in every other turn and then part 1, or the
+    other way round if `ahead` is 1.
+    """
+
+    buffer: Buffer
+    steps: bool = False
+    ring: bool = False
+    ahead: int = 0
+
+    @property
+    def is_part(self) -> bool:
+        return self.steps or self.ring
+
+    @property
+    def stride(self) -> Dim:
+        """Bytes from one part to the next."""
+        return product(self.buffer.shape[1:]) * self.buffer.dtype.size
+
+    def turned(self, reverse: bool) -> Place:
+        """What the part seen here in one turn is in the next."""
+        if self.ring:
+            return replace(self, ahead=1 - self.ahead)
+        return replace(self, ahead=self.ahead + (1 if reverse else -1)) if self.steps else self
+
+
 @dataclass(eq=False)
 class Loop:
     """A scan: the schedule of one step, run `length` times.
 
-    `places` gives the buffer of the loop's kernel for every leaf of the step but t, and for every emitted value and
-    every start by name; of those in `stepping` a step sees the part at its own place.  `scratch` are the slots of the
-    step's memory, `starts` the tasks before the first step: they put the first carried values into place and make
-    panels.
+    `places` tells where every leaf of the step but t is, and by name every emitted value, every new carried value that
+    does not overwrite the old one, and every start.  `scratch` are the slots of the step's memory, `starts` the tasks
+    before the first step: they put the first carried values into place and make panels.
     """
 
     length: Dim
     reverse: bool
     step: Schedule
     memory: MemoryPlan
-    places: dict[Node | str, Buffer]
-    stepping: tuple[Node | str, ...]
+    places: dict[Node | str, Place]
     scratch: list[Buffer]
     starts: list[Task]
     panels: dict[Memory, Buffer]
 
-    def home(self, place: Tenant) -> Buffer | None:
-        """The buffer of the loop's kernel that a task's value lies in; None for constants and for t."""
-        if isinstance(place, Buffer) or place.kind == "arena":
-            return self.scratch[self.memory.slot_of[place]]
-        if place.kind == "panels":
-            return self.panels[place]
-        if place.kind in ("output", "start"):
-            return self.places[place.name]
-        assert place.leaf is not None, "memory outside of the arena belongs to a leaf or a constant"
-        return self.places.get(place.leaf)
+    def place(self, value: Tenant) -> Place | None:
+        """Where a task's value lies, or what it is a part of; None for constants and for t."""
+        value = value.whole if isinstance(value, Memory) else value
+        if isinstance(value, Buffer) or value.kind == "arena":
+            return Place(self.scratch[self.memory.slot_of[value]])
+        if value.kind == "panels":
+            return Place(self.panels[value])
+        if value.kind in ("output", "start"):
+            return self.places[value.name]
+        assert value.leaf is not None, "memory outside of the arena belongs to a leaf or a constant"
+        return self.places.get(value.leaf)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
@@ -64,23 +63,26 @@ class Around:
     memory: MemoryPlan
     outer: Around | None = None
     step: Step | None = None
-    turn: int = -1
+    turn: int = 0
 
     def root(self, step: Step, buffer: Buffer) -> Hashable:
         """The memory of the entry that a buffer of the step's kernel is; None for what never changes."""
         place = step.task.writes.get(buffer) or step.task.reads.get(buffer) or buffer
         if self.outer is None or self.step is None:
+            place = place.whole if isinstance(place, Memory) else place
             if isinstance(place, Buffer) or place.kind == "arena":
                 return self.memory.slot_of[place]
             return None if place.kind == "constant" else (place.kind, place.name)
         turns = self.step.turns
         assert turns is not None
-        home = turns.loop.home(place)
+        loop = turns.loop
+        home = loop.place(place)
         if home is None:
             return None
-        around = self.outer.root(self.step, home)
-        key: Any = None if isinstance(place, Buffer) else place.name if place.kind == "output" else place.leaf
-        return (around, self.turn) if key in turns.loop.stepping else around
+        around = self.outer.root(self.step, home.buffer)
+        if home.ring:
+            return around, (self.turn + home.ahead) % 2
+        return (around, (-self.turn if loop.reverse else self.turn) + home.ahead) if home.steps else around
 
 
 Event = tuple[Step, Around]
@@ -91,7 +93,7 @@ def events(steps: Sequence[Step], around: Around) -> Iterator[Event]:
     for step in steps:
         yield step, around
         if isinstance(step.turns, Turns) and step.is_shared:
-            yield from events(step.turns.starts, Around(around.memory, around, step))
+            yield from events(step.turns.starts, Around(around.memory, around, step, 0))
             for turn in range(TURNS):
                 yield from events(step.turns.turn, Around(around.memory, around, step, turn))
 
@@ -191,6 +193,6 @@ def test_memory_kinds_have_homes() -> None:
     for task in loop.starts:
         for memory in (*task.reads.values(), *task.writes.values()):
             assert memory.kind in ("start", "leaf", "panels")
-            assert loop.home(memory) is not None
+            assert loop.place(memory) is not None
     some = next(iter(loop.step.memory.values()))
-    assert loop.home(Memory(some.type, "constant", leaf=code.graph.leaves[0])) is None
+    assert loop.place(Memory(some.type, "constant", leaf=code.graph.leaves[0])) is None

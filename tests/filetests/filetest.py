@@ -11,6 +11,7 @@
 A `.graph` file holds a graph text, a `.gc` file a model.  Commands: `parse` prints the text again (of a model: its
 syntax tree), `graph`, `gradient` print an entry of a model, `optimise PASSES|LEVEL` the graph after passes, `run`
 computes with the reference, O0 and O2, which must agree, `errors` expects `# error: words` on each line at fault.
+`kernels`, `memory` print the loop nests and the memory plan of an entry of a model, for x86-64-v4.
 """
 
 from __future__ import annotations
@@ -149,6 +150,10 @@ def _parse(test: Filetest, arguments: list[str]) -> str:
     return stage_text(test.path, "ast") + "\n" if test.is_model else _finish(test, _graph(test))
 
 
+def _inspect(test: Filetest, stage: str) -> str:
+    return stage_text(test.path, stage, entry=test.entry or "forward", target="x86-64-v4") + "\n"
+
+
 def _optimise(test: Filetest, arguments: list[str]) -> str:
     return _finish(test, pipeline(",".join(arguments)).run(_graph(test)))
 
@@ -228,4 +233,6 @@ COMMANDS: dict[str, Callable[[Filetest, list[str]], str | None]] = {
     "optimise": _optimise,
     "run": _run,
     "errors": _errors,
+    "kernels": lambda test, arguments: _inspect(test, "kernels"),
+    "memory": lambda test, arguments: _inspect(test, "memory"),
 }
