@@ -168,7 +168,7 @@ def _tasks(schedule: Schedule, plan: MemoryPlan) -> Iterator[str]:
         yield from print_kernel(task.kernel)
         if task.loop is not None:
             yield f"  # the step: {len(task.loop.step.tasks)} kernels, run {task.loop.length} times"
-            yield from ("  " + line for line in _tasks(task.loop.step, task.loop.memory))
+            yield from (f"  {line}".rstrip() for line in _tasks(task.loop.step, task.loop.memory))
 
 
 def _slots(plan: MemoryPlan) -> Iterator[str]:
