@@ -110,9 +110,3 @@ def test_all_values_of_what_is_emitted_are_kept_once(reverse: bool) -> None:
         assert (place.ahead, new.ahead) == ((1, 0) if reverse else (0, 1))
     assert len(loop.step.tasks) == 2, "two products with what follows them, and no copy"
     assert [*loop.step.graph.outputs] == ["c0", "c1", "y3"], "what is emitted twice is one result"
-
-
-def test_panels_need_no_memory_of_a_step() -> None:
-    """The weights are packed before the loop, into memory of the loop."""
-    loop = loop_of(recurrence(emitted, False))
-    assert len(loop.panels) == 1 and loop.memory.slots == []
