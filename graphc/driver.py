@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.cache import user_cache
 from graphc.cache_key import Texts, key_of
+from graphc.collector import paused
 from graphc.diagnostics import Diagnostic, has_errors, render_all
 from graphc.frontend.encoding import decode
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
@@ -154,8 +155,9 @@ def _made(source: Source, options: Mapping[str, Any]) -> tuple[Artifact, Callabl
     artifact = _whole(kept, source) if kept is not None else None
     if artifact is not None:
         return artifact, lambda: _stages(texts, options)[1]
-    compiled, inspection = _stages(texts, options)
-    artifact = Artifact(tuple(one.build for one in compiled))
+    with paused():
+        compiled, inspection = _stages(texts, options)
+        artifact = Artifact(tuple(one.build for one in compiled))
     if cache is not None and key is not None and texts.is_complete:
         cache.write(f"{key}.gca", artifact.to_bytes())
     return artifact, lambda: inspection

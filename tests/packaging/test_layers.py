@@ -64,6 +64,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "graphc.inspection": ("graphc",),  # every stage as text: a part of the driver
     "graphc.cache": ("graphc.runtime",),
     "graphc.cache_key": ("graphc.source", "graphc.runtime"),
+    "graphc.collector": (),
     "graphc.compiler": ("graphc",),  # the part of the driver that needs the compiler
     "graphc.driver": ("graphc",),
     "graphc.cli": ("graphc",),
