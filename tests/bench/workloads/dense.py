@@ -83,13 +83,13 @@ def torch_twin(case: Case, values: Values, data: Values) -> Twin:
 def jax_twin(case: Case, values: Values, data: Values) -> Twin:
     import jax
 
-    from .by_jax import arrays, binary_cross_entropy, cross_entropy, dense, fitting, inference, training
+    from .by_jax import Tree, arrays, binary_cross_entropy, cross_entropy, dense, fitting, inference, training
 
     binary = "y" in data and data["y"].ndim == 2
     activation = jax.nn.sigmoid if binary else jax.nn.relu
     last = len(values) // 2 - 1
 
-    def net(p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    def net(p: Tree, x: jax.Array) -> jax.Array:
         for i in range(last):
             x = activation(dense(p, f"layer{i}", x))
         return dense(p, f"layer{last}", x)

@@ -16,6 +16,8 @@ from .case import Case, Twin, Values, normal
 if TYPE_CHECKING:
     import jax
 
+    from .by_jax import Tree
+
 # The cell has two biases, as PyTorch's has: the optimizer changes both.
 CELL = """
 block cell[B, E, H](x: f32[B, E], h: f32[B, H], c: f32[B, H]) -> (h1: f32[B, H], c1: f32[B, H]):
@@ -130,7 +132,7 @@ def sequence_by_torch(case: Case, values: Values, data: Values) -> Twin:
     return training(case, net, nn.functional.mse_loss, tensor(data["x"]), tensor(data["y"]))
 
 
-def states_by_jax(p: dict[str, jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def states_by_jax(p: Tree, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The last state [B, H] and all of them [T, B, H] for x [T, B, E]; the input's product is one for all steps."""
     import jax
     from jax.numpy import split, tanh, zeros
@@ -152,7 +154,7 @@ def states_by_jax(p: dict[str, jax.Array], x: jax.Array) -> tuple[jax.Array, jax
 def classifier_by_jax(case: Case, values: Values, data: Values) -> Twin:
     from .by_jax import binary_cross_entropy, dense, fitting, training
 
-    def net(p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    def net(p: Tree, x: jax.Array) -> jax.Array:
         return dense(p, "out", states_by_jax(p, p["words.table"][x.T])[0])
 
     return training(case, fitting(net, binary_cross_entropy), values, data)
@@ -161,7 +163,7 @@ def classifier_by_jax(case: Case, values: Values, data: Values) -> Twin:
 def sequence_by_jax(case: Case, values: Values, data: Values) -> Twin:
     from .by_jax import arrays, fitting, inference, mse, training
 
-    def net(p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    def net(p: Tree, x: jax.Array) -> jax.Array:
         return states_by_jax(p, x)[1]
 
     if not case.optimizer:
