@@ -54,6 +54,7 @@ class _Convolution:
         )
         self.rank = len(self.stride)
         self.n = Var("n", self.first.shape[0])
+        self.number = Affine() if self.first.shape[0] == 1 else affine(self.n)
         self.g, self.q = Var("g", self.groups), Var("q", 1)  # the group, and the panel of columns
         self.temp = Temp(node.dtype, "acc")
         self.scratch: list[Buffer] = []
@@ -92,7 +93,7 @@ class _Convolution:
         return replace(found, workspace=workspace)
 
     def bordered(self, x: Buffer, low: tuple[int, ...], high: tuple[int, ...]) -> Image:
-        image = bordered(x, self.n, low, high)
+        image = bordered(x, self.number, low, high)
         self.scratch += image.scratch
         return image
 
@@ -114,6 +115,8 @@ class _Images(_Convolution):
         body = self.over_groups(self.rows(image, weights, axes, [], []))
         if weights.panel:
             body = (For(self.q, body),)
+        if self.first.shape[0] == 1:  # no loop around: what threads share then are rows
+            return (*before, *copies, *image.before, *image.each, *body), self.scratch
         return (*before, *copies, *image.before, For(self.n, (*image.each, *body))), self.scratch
 
     def in_panels(self, weights: _Weighting) -> tuple[_Weighting, tuple[Stmt, ...]]:
@@ -215,7 +218,7 @@ class _Images(_Convolution):
         column, row = Var("f", weights.panel or weights.columns * weights.block), pixel[-1]
         channel = self.group(weights.columns) + affine(self.q) * weights.panel + affine(column)
         spatial = [affine(var) * run.step + run.first for var, run in zip(pixel, runs, strict=True)]
-        index = (affine(self.n), *spatial, channel)
+        index = (self.number, *spatial, channel)
         given = {x: Load(x.dtype, tile, affine(column)) for x, tile in self.tiles.items()}
         if not all(run.taps for run in runs):
             stores = epilogue(self.node, self.outputs, self.inputs, index, Const(self.node.dtype, 0.0), given)

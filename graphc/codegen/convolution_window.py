@@ -214,7 +214,7 @@ class _Nest:
     def bordered(
         self, x: Buffer, low: tuple[int, ...], high: tuple[int, ...], value: float, name: str = "image"
     ) -> Image:
-        image = bordered(x, self.n, low, high, value, name)
+        image = bordered(x, affine(self.n), low, high, value, name)
         self.scratch += image.scratch
         return image
 

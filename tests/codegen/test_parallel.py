@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Hashable
 from functools import cache
 
+import numpy as np
+
 import graphc
 from graphc.codegen.parallel import phases
 from graphc.codegen.spmd import Program, Step
@@ -57,7 +59,22 @@ def test_convolutions_with_a_border_are_shared_by_images() -> None:
         assert step.phase.split is not None and step.phase.split.loop is not None
         assert step.phase.split.loop.var.name == "n"
         assert [buffer.name for buffer in step.phase.private] == ["image"]
-        assert len(step.phase.kernel.body) == 2, "every thread clears the border of its own image"
+        *before, images = step.phase.kernel.body
+        assert images is step.phase.split.loop
+        assert len(before) == 4, "every thread clears the four sides of the border of its own image"
+
+
+def test_a_convolution_of_one_image_is_shared_by_its_rows() -> None:
+    models = [graphc.compile_source(SOURCE, dims={"B": 1}, threads=threads) for threads in (1, 2, 3)]
+    code = models[0].inspection.compilation.entries["forward"]  # type: ignore[attr-defined]
+    splits = [s.phase.split.loop for s in code.program.steps if "conv" in s.phase.kernel.comment and s.phase.split]
+    assert [loop.var.name for loop in splits if loop is not None and loop.var.name.startswith("o")] == ["o0r0"] * 2
+    x = np.random.default_rng(0).standard_normal((1, 16, 16, 8)).astype(np.float32)
+    found = []
+    for model in models:
+        model.init(seed=0)
+        found.append(model(x=x)["logits"].tobytes())
+    assert found[1:] == found[:1] * 2
 
 
 def test_gradients_of_weights_are_shared_by_tiles_and_never_summed_by_threads() -> None:
