@@ -27,6 +27,12 @@ from graphc.runtime.signature import Init
 Interval = tuple[float, float, float, float]
 """slope, start, scale, offset: u in [0, 1) becomes offset + scale * (slope * u + start)."""
 UNIT: Interval = (1.0, 0.0, 1.0, 0.0)
+FIXED: dict[str, Callable[[Init], float]] = {
+    "zeros": lambda init: 0.0,
+    "ones": lambda init: 1.0,
+    "constant": lambda init: init.args["value"],
+}
+"""The initialisers that draw nothing: their value."""
 Uniform = Callable[[int, str, int], NDArray[np.float64]]
 """(seed, name of the stream, count) -> numbers in [0, 1), as `rng.uniform64`."""
 
@@ -65,12 +71,8 @@ def initial(init: Init, path: str, shape: Sequence[int], seed: int, uniform: Uni
     fan_in, fan_out = fans(shape)
     args = init.args
     match init.kind:
-        case "zeros":
-            flat = np.zeros(count)
-        case "ones":
-            flat = np.ones(count)
-        case "constant":
-            flat = np.full(count, args["value"], np.float64)
+        case "zeros" | "ones" | "constant":
+            flat = np.full(count, FIXED[init.kind](init), np.float64)
         case "normal":
             flat = args["mean"] + args["std"] * rng.normal64(seed, path, count, uniform)
         case "truncated_normal":

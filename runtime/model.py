@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,19 +39,7 @@ if TYPE_CHECKING:  # what a program that only predicts does not need is loaded w
     from graphc.runtime.epoch import BatchLoop
     from graphc.runtime.finite import FiniteCheck
     from graphc.runtime.history import History
-
-
-class Inspection(Protocol):
-    """What the compiler knows of a model and an artifact does not hold."""
-
-    def text(self, stage: str) -> str: ...
-    def graph(self, stage: str, entry: str | None = None) -> Any: ...
-    def explain(self, topic: str) -> str: ...
-    def memory(self) -> str: ...
-    def to_dot(self, stage: str) -> str: ...
-    def explain_non_finite(
-        self, entry: str, values: Mapping[str, NDArray[Any]], sizes: Mapping[str, int]
-    ) -> str | None: ...
+    from graphc.runtime.inspection import Inspection
 
 
 CHUNK_SECONDS = 0.06  # of native work between looks at signals and the progress bar
@@ -102,7 +90,7 @@ class Model:
             self._entries["step"].count_steps(self._store.counter)
         self._use_builtins()
         self._store.set_hypers()
-        self._store.initialise(0)
+        self._store.initialise_later(0)
         _models.add(self)
 
     # --- what it is
@@ -117,20 +105,27 @@ class Model:
         """The model's name in its file."""
         return self.signature.name
 
+    def _drawn(self) -> Store:
+        """The variables, with their first values: a model that is loaded draws them when they are needed."""
+        if not self._store.is_drawn:
+            with self._lock:
+                self._store.draw()
+        return self._store
+
     @property
     def params(self) -> Variables:
         """Parameters by path, as writable views: `model.params["c1.w"][...] = w`."""
-        return self._store.params
+        return self._drawn().params
 
     @property
     def states(self) -> Variables:
         """States (running means and the like) by path."""
-        return self._store.states
+        return self._drawn().states
 
     @property
     def slots(self) -> Variables:
         """The optimiser's slots: `m/c1.w`."""
-        return self._store.slots
+        return self._drawn().slots
 
     @property
     def hyper(self) -> Hypers:
@@ -314,7 +309,7 @@ class Model:
     @property
     def store(self) -> Store:
         """The variables, and where training stands."""
-        return self._store
+        return self._drawn()
 
     def dataset(self, key: str, data: Mapping[str, Any]) -> Dataset:
         """The inputs of an entry for many batches, checked."""
@@ -330,6 +325,7 @@ class Model:
         from graphc.runtime.epoch import BatchLoop
 
         bound = self._entry(key)
+        self._drawn()
         if self._epoch is None:
             raise NotAvailableError(f"{self.name} was compiled without the batch loop")
         with self._lock:
@@ -369,6 +365,7 @@ class Model:
     def _call(self, key: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Figures and arrays of an entry, watched if that was asked for."""
         bound = self._entry(key)
+        self._drawn()
         return bound.run(given) if self._watch is None else self._watch.call(bound, given)
 
     def _entry(self, key: str) -> BoundEntry:

@@ -17,7 +17,7 @@ from graphc.runtime.buffers import Slab
 from graphc.runtime.draws import NativeDraws
 from graphc.runtime.durable import write_durably
 from graphc.runtime.errors import ArtifactError, WeightsError
-from graphc.runtime.initialisers import initial, interval
+from graphc.runtime.initialisers import FIXED, initial, interval
 from graphc.runtime.schema import decode, encode
 from graphc.runtime.signature import Init, Leaf, Signature
 from graphc.runtime.variables import Hypers, Variables
@@ -87,20 +87,45 @@ class Store:
         self.slots = Variables("slot", signature.with_role("slot"), arrays)
         self.hyper = Hypers(signature.with_role("hyper"), arrays)
         self.seed = 0
+        self._undrawn: list[Leaf] = []
+        self._is_blank = True  # all zeros, as memory comes from the system
         self.cursor: Cursor | None = None
         self.best: dict[str, NDArray[Any]] | None = None
         self._whole: Path | None = None  # the last checkpoint written or restored
 
     def initialise(self, seed: int) -> None:
         """First values of parameters, slots and states by their initialisers; hyper-parameters keep what they have."""
+        self.initialise_later(seed)
+        self.draw()
+
+    def initialise_later(self, seed: int) -> None:
+        """As `initialise`, but random numbers are drawn when `draw` is called: weights may be loaded before."""
         self._set_seed(rng.check_seed(seed))
+        self._undrawn = []
         for leaf in self._leaves:
-            if leaf.init is not None and leaf.role != "hyper":
-                self._first_value(leaf, leaf.init)
+            if leaf.init is None or leaf.role == "hyper":
+                continue
+            if leaf.init.kind not in FIXED:
+                self._undrawn.append(leaf)
+            elif leaf.init.kind != "zeros" or not self._is_blank:
+                self.slab.arrays[leaf.name][...] = FIXED[leaf.init.kind](leaf.init)
+        self._is_blank = False
         self.counter[...] = 1
         self.cursor, self.best = None, None
 
-    def _first_value(self, leaf: Leaf, init: Init) -> None:
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the variables have their values."""
+        return not self._undrawn
+
+    def draw(self) -> None:
+        """The random first values, if they have not been drawn. Whoever reads or changes variables comes here first."""
+        for leaf in self._undrawn:
+            if leaf.init is not None:
+                self._draw_one(leaf, leaf.init)
+        self._undrawn = []
+
+    def _draw_one(self, leaf: Leaf, init: Init) -> None:
         array, within = self.slab.arrays[leaf.name], interval(init, leaf.sizes)
         if self._draws is not None and within is not None:
             self._draws.fill(array, self.seed, leaf.name, within)
@@ -122,12 +147,14 @@ class Store:
 
     def save_flat(self, path: str | os.PathLike[str]) -> None:
         """Every variable as it lies in memory, as `graphc.runtime.flat` says."""
+        self.draw()
         write_durably(path, *flat.pack(self._leaves, self.slab.memory))
 
     def load_flat(self, path: str | os.PathLike[str]) -> None:
         """All variables of `save_flat`; `WeightsError`, and nothing changed, if they are those of another model."""
         data = read_regular_file(path, MAX_FILE, WeightsError)
         self.slab.memory[...] = flat.unpack(self._leaves, self.slab.memory.size, data, str(path))
+        self._undrawn = []
         seeds = [int(self.slab.arrays[leaf.name]) for leaf in self._leaves if leaf.role == "seed"]
         self.seed = seeds[0] % (1 << 64) if seeds else 0
         self.cursor, self.best = None, None
@@ -147,15 +174,19 @@ class Store:
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Parameters and states as a safetensors file."""
+        self.draw()
         save_tensors(path, self.weights(), {"model": self.signature.name})
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """All parameters and states from a file; on any difference `WeightsError` lists them and nothing changes."""
         tensors, _ = load_tensors(path)
-        assign_all(self.weights(), tensors, str(path))
+        weights = self.weights()
+        assign_all(weights, tensors, str(path))
+        self._undrawn = [leaf for leaf in self._undrawn if leaf.name not in weights]
 
     def save_checkpoint(self, folder: str | os.PathLike[str]) -> Path:
         """Everything that decides how training goes on, as a new file in `folder`."""
+        self.draw()
         note = _Note(self.signature.name, self.signature.source_hash, int(self.counter) - 1, self.seed, self.cursor)
         best = {f"best.{name}": array for name, array in (self.best or {}).items()}
         from graphc.runtime import checkpoint
@@ -183,6 +214,7 @@ class Store:
             wrong += [f"best weights: {one}" for one in differences(self.weights(), best)]
         refuse(str(path), wrong)
         assign_all(lasting, tensors, str(path))
+        self._undrawn = []
         self._set_seed(note.seed)
         self.cursor = note.cursor
         self.best = {name: array.copy() for name, array in best.items()} or None
@@ -192,6 +224,7 @@ class Store:
 
     def digest(self) -> str:
         """SHA-256 over all that training changes: parameters, states, slots, hyper-parameters, step and seed."""
+        self.draw()
         return digest(self._lasting(), {"step": int(self.counter) - 1, "seed": self.seed})
 
     def _lasting(self) -> Mapping[str, NDArray[Any]]:

@@ -6,6 +6,7 @@ import copy
 import gc
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,39 @@ def test_not_copied_or_pickled() -> None:
 def test_display() -> None:
     bundle = model()._repr_mimebundle_()
     assert "x: f32[B, 3]" in bundle["text/plain"] and "<table>" in bundle["text/html"]
+
+
+def test_first_values_are_drawn_when_they_are_needed(tmp_path: Path) -> None:
+    eager, path = Model(artifact()), tmp_path / "w.safetensors"
+    eager.init(0)
+    eager.step(x=X, k=np.zeros(4, np.int32))
+    eager.save_weights(path)
+    loaded = Model(artifact())
+    assert not loaded._store.is_drawn
+    with pytest.raises(WeightsError):
+        loaded.load_weights(tmp_path / "none")
+    assert not loaded._store.is_drawn
+    loaded.load_weights(path)
+    assert loaded._store.is_drawn and loaded.params["w"].tobytes() == eager.params["w"].tobytes()
+    assert loaded.slots["m/w"] == 0
+    first = eager
+    first.init(0)
+    uses: list[Callable[[Model], Any]] = [
+        lambda one: one(x=X)["y"].tobytes(),
+        lambda one: one.params["w"].tobytes(),
+        lambda one: one.step(x=X, k=np.zeros(4, np.int32)),
+        lambda one: one.gradients(x=X, k=np.zeros(4, np.int32))[0],
+        lambda one: one.digest(),
+        lambda one: one.store.weights()["w"].tobytes(),
+        lambda one: one.evaluate(x=X, k=np.zeros(4, np.int32), batch=2),
+        lambda one: one.save_weights(path) or path.read_bytes(),
+        lambda one: one.save_flat(path) or path.read_bytes(),
+        lambda one: one.save_checkpoint(tmp_path / "c").read_bytes(),
+        lambda one: one.fit({"x": X, "k": np.zeros(4, np.int32)}, batch=2, progress=False)["loss"],
+    ]
+    for use in uses:
+        first.init(0)
+        assert use(Model(artifact())) == use(first)
 
 
 def test_threads() -> None:
