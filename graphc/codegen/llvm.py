@@ -61,6 +61,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 # Types an intrinsic's name is mangled with: "r" the result, 0, 1, .. its arguments. The others: the result alone.
 _OVERLOADS: dict[str, tuple[str | int, ...]] = {
     "ldexp": ("r", 1),
+    "x86.avx512.mask.scalef.ps.512": (),
+    "x86.avx512.mask.scalef.pd.512": (),
     "fptosi.sat": ("r", 0),
     "fptoui.sat": ("r", 0),
     "is.fpclass": (0,),

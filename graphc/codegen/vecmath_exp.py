@@ -32,7 +32,7 @@ def mantissa(r: Lanes, low: Lanes, coefficients: Sequence[float]) -> Lanes:
 def parts(x: Lanes) -> tuple[Lanes, Lanes]:
     """(p, n): exp(x) = p 2**n, p in [0.7, 1.42] with an error of 1 ulp and n an integral float."""
     n, r, _ = reduce(x)
-    return (r * r).fma(r.polynomial(table(x).exp), r) + 1, n
+    return r.polynomial((1.0, 1.0, *table(x).exp)), n
 
 
 def exp(x: Lanes) -> Lanes:
@@ -70,7 +70,6 @@ def tanh(x: Lanes) -> Lanes:
         t = expm1(clamped + clamped)
         return (t / (t + 2)).copysign(x)
     p, n = parts(clamped + clamped)
-    e = p * power_of_two(n)
     z = size * size
     small = (size * z).fma(z.polynomial(TANH), size)
-    return size.gt(0.625).choose(1 - 2 / (e + 1), small).copysign(x)
+    return size.gt(0.625).choose(1 - 2 / p.fma(power_of_two(n), 1.0), small).copysign(x)

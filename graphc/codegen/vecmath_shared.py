@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.codegen.llvm import Function, Operand, Value, element, is_float, like
+from graphc.codegen.llvm import Function, Operand, Value, const, element, is_float, like
 
 
 @dataclass(frozen=True)
@@ -215,9 +215,17 @@ def scale(x: Lanes, exponent: Lanes) -> Lanes:
     """x * 2**exponent, rounded once, for x near 1 and an integral float within twice the range of exponents."""
     target = x.function.target
     if target.is_x86 and target.vector_bytes == 64:  # AVX-512 has an instruction for it
-        return x.of(x.function.intrinsic("llvm.ldexp", x.value.type, x.value, x.function.fptosi(exponent.value, "i32")))
+        return x.of(_scalef(x.function, x.value, exponent.value))
     half = (exponent * 0.5).floor()
     return x * power_of_two(half) * power_of_two(exponent - half)
+
+
+def _scalef(f: Function, x: Value, exponent: Value) -> Value:
+    kind = {"<16 x float>": ("ps", "i16"), "<8 x double>": ("pd", "i8")}.get(x.type)
+    if kind is None:
+        return f.intrinsic("llvm.ldexp", x.type, x, f.fptosi(exponent, "i32"))
+    mask, mode = const(kind[1], -1), const("i32", 4)  # all lanes, rounded as everything is
+    return f.intrinsic(f"llvm.x86.avx512.mask.scalef.{kind[0]}.512", x.type, x, exponent, x, mask, mode)
 
 
 def fast_two_sum(a: Lanes, b: Lanes) -> Pair:
