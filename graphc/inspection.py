@@ -194,14 +194,15 @@ def _loops(schedule: Schedule) -> Iterator[str]:
 def _bindings(task: Task, plan: MemoryPlan) -> Iterator[tuple[str, str]]:
     for buffer in task.kernel.buffers:
         memory = task.writes.get(buffer) or task.reads.get(buffer)
-        if memory is None or memory.kind == "arena":
-            slot = plan.slot_of[memory.whole if memory is not None else buffer]
-            behind = f" from byte {memory.offset}" if memory is not None and memory.offset != 0 else ""
-            yield buffer.name, f"arena slot {slot}{behind}"
-        elif memory.kind in ("constant", "panels"):
-            yield buffer.name, memory.kind
+        if memory is None:
+            yield buffer.name, f"arena slot {plan.slot_of[buffer]}"
+            continue
+        whole = memory.whole
+        if whole.kind == "arena":
+            where = f"arena slot {plan.slot_of[whole]}"
         else:
-            yield buffer.name, f"{memory.kind} {memory.name}"
+            where = whole.kind if whole.kind in ("constant", "panels") else f"{whole.kind} {whole.name}"
+        yield buffer.name, where + (f" from byte {memory.offset}" if memory.offset != 0 else "")
 
 
 def _tree(value: Any, label: str = "", pad: str = "") -> Iterator[str]:

@@ -51,7 +51,7 @@ def _lifetimes(schedule: Schedule) -> dict[Tenant, tuple[int, int]]:
 
     for time, task in enumerate(schedule.tasks):
         for memory in (*task.reads.values(), *task.writes.values()):
-            if memory.kind == "arena":
+            if memory.whole.kind == "arena":
                 touch(memory.whole, time)
         for buffer in scratch_of(task):
             touch(buffer, time)

@@ -2,8 +2,9 @@
 
 What a step emits is written at its place of the stacked result.  A carried value is handed on without a copy:
 - where a step reads an element of it only to write the same one, it is overwritten in place;
-- where the steps emit it, before or after they change it, all its values are kept one behind the other, the start
-  first: a step reads one part and writes its neighbour, and what is emitted are parts of the whole;
+- where the steps emit what they make of it, each reads what the one before emitted, the first one the start;
+- where they emit what they found, all its values are kept one behind the other, the start first: a step reads one part
+  and writes its neighbour, and what is emitted are parts of the whole;
 - any other has two places, which change their roles with every turn.
 The step's own memory is scratch of the loop, used again by every step.
 """
@@ -11,7 +12,7 @@ The step's own memory is scratch of the loop, used again by every step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.codegen.kernel import Buffer, Kernel
 from graphc.codegen.lower import lower
@@ -19,7 +20,7 @@ from graphc.codegen.memory import ALIGNMENT, plan_memory
 from graphc.codegen.prepacking import prepack
 from graphc.codegen.target import Target
 from graphc.codegen.tasks import Loop, Memory, Place, Schedule, Slot, Task
-from graphc.ir.dims import Dim, floordiv
+from graphc.ir.dims import Dim, bounds, floordiv
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.types import U8, TensorType, TupleType
@@ -87,6 +88,7 @@ class _Results:
         self.kept: list[int] = []  # carried values of which all are kept
         self.rings: list[int] = []  # those with two places
         self.parts: list[int] = []  # what is emitted and is a part of what is kept
+        self.starts: dict[int, Buffer] = {}  # kept value -> where the first step finds it, if it is no part
         for number in range(len(self.leaves)):
             self._keep(number)
 
@@ -98,13 +100,24 @@ class _Results:
         ahead.update((i, self.new) for i in emitted if self.values[i] is value)
         if not ahead or value.is_leaf:
             return
+        self.kept.append(number)
+        self.parts += ahead
+        if self.old not in ahead.values() and bounds(self.length)[0] > 0:
+            self._keep_emitted(number, [*ahead])
+            return
         whole = self._several(number, self.length + 1)
         stride = Place(whole).stride
         self.of[number] = Result(whole, stride * self.length * self.new)
         for i, parts in ahead.items():
             self.of[i] = Result(whole, stride * parts)
-        self.kept.append(number)
-        self.parts += ahead
+
+    def _keep_emitted(self, number: int, emitted: list[int]) -> None:
+        """All values but the start are kept, as what is emitted."""
+        whole = self.of[emitted[0]].buffer
+        for i in emitted:
+            self.of[i] = Result(whole)
+        self.of[number] = Result(whole, Place(whole).stride * (self.length - 1) * self.new)
+        self.starts[number] = replace(whole, name=f"s{number}", shape=whole.shape[1:], role="scratch")
 
     def alternate(self, numbers: list[int]) -> None:
         """Gives carried values two places."""
@@ -136,8 +149,10 @@ class _Results:
             if i in self.rings:
                 found[self.leaves[i]], found[name] = Place(buffer, ring=True), Place(buffer, ring=True, ahead=1)
             elif i in self.kept:
-                found[self.leaves[i]] = Place(buffer, steps=True, ahead=self.old)
-                found[name] = Place(buffer, steps=True, ahead=self.new)
+                first = self.starts.get(i)
+                before = 1 if first is not None and self.new else 0  # no part is the start
+                found[self.leaves[i]] = Place(buffer, steps=True, ahead=self.old - before, first=first)
+                found[name] = Place(buffer, steps=True, ahead=self.new - before)
             elif i < len(self.leaves):
                 found[self.leaves[i]] = Place(buffer)
             elif i not in self.parts:
@@ -145,7 +160,7 @@ class _Results:
         return found
 
     def buffers(self) -> list[Buffer]:
-        return [*dict.fromkeys(result.buffer for result in self.of)]
+        return [*dict.fromkeys(result.buffer for result in self.of), *self.starts.values()]
 
 
 def _start(value: Node, carried: Memory, target: Target) -> Task:

@@ -174,7 +174,10 @@ class _Places:
         self.now = {}
         for place, stride in strides.items():
             part = f.and_(f.add(turn, place.ahead), 1) if place.ring else f.add(t, place.ahead)
-            self.now[place] = f.offset(self.pointers[place.buffer], "i8", f.mul(part, stride))
+            pointer = f.offset(self.pointers[place.buffer], "i8", f.mul(part, stride))
+            if place.first is not None:
+                pointer = f.select(f.icmp("eq", turn, 0), self.pointers[place.first], pointer)
+            self.now[place] = pointer
 
     def address(self, value: Tenant) -> Value:
         """Where a value begins that is no part of another."""

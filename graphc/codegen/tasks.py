@@ -18,7 +18,7 @@ class Memory:
 
     `name` says which leaf, output or start. A start is what a carried value begins with; panels are made by a loop
     before its first step, of an operand that all steps share.  A value that is a part of another lies `offset` bytes
-    behind the beginning of `part_of`, a value of the arena.
+    behind the beginning of `part_of`.
     """
 
     type: TensorType
@@ -79,14 +79,15 @@ class MemoryPlan:
 class Place:
     """A buffer of a loop's kernel, or the part of it along its first axis that a step sees.
 
-    With `steps` it is part t + `ahead`; of a ring of two it is part 0 in every other turn and then part 1, or the
-    other way round if `ahead` is 1.
+    With `steps` it is part t + `ahead`, in the first turn all of the buffer `first` if there is one; of a ring of two
+    it is part 0 in every other turn and then part 1, or the other way round if `ahead` is 1.
     """
 
     buffer: Buffer
     steps: bool = False
     ring: bool = False
     ahead: int = 0
+    first: Buffer | None = field(default=None, compare=False)
 
     @property
     def is_part(self) -> bool:

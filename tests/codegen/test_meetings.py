@@ -80,6 +80,8 @@ class Around:
         if home is None:
             return None
         around = self.outer.root(self.step, home.buffer)
+        if home.first is not None and self.turn == 0:
+            return self.outer.root(self.step, home.first)
         if home.ring:
             return around, (self.turn + home.ahead) % 2
         return (around, (-self.turn if loop.reverse else self.turn) + home.ahead) if home.steps else around
