@@ -105,7 +105,8 @@ class _Stored:
         """The nodes to compute again in every reader instead of storing this one; none if storing it is cheaper.
 
         A few cheap ops on one tensor that lies in memory anyway (and on rows or scalars): its readers load that one.
-        Or on none, but on positions: a mask that compares them is never stored.
+        Tensors that all its readers load anyway come on top.  Or on none, but on positions: a mask that compares them
+        is never stored.
         """
         group = self.grouping.group_of[node]
         outside = [r for r in self.readers[node] if self.grouping.group_of.get(r) is not group]
@@ -113,7 +114,7 @@ class _Stored:
             return {}
         inner: dict[Node, None] = {}
         loaded: dict[Node, None] = {}
-        stack, cost, positions = [node], 0, False
+        stack, cost, positions, more = [node], 0, False, 0
         while stack:
             x = stack.pop()
             if x in inner or x in loaded:
@@ -124,13 +125,18 @@ class _Stored:
             elif x is not node and (is_memory(x) or x in self.nodes):
                 if x.shape == node.shape:
                     loaded[x] = None
+                    more += not all(self._loads(self.grouping.group_of.get(r), x, node) for r in outside)
             else:
                 cost += element_cost(x)
                 inner[x] = None
                 stack.extend(x.inputs)
-            if cost > RECOMPUTE_COST or len(loaded) > 1:
+            if cost > RECOMPUTE_COST or more > 1:
                 return {}
         return inner if loaded or positions else {}
+
+    def _loads(self, group: Group | None, x: Node, node: Node) -> bool:
+        """Whether a group reads the elements of x where it computes, apart from those behind `node`."""
+        return group is not None and any(x in m.inputs for m in group.members if m is not node)
 
 
 def _computes(reader: Node) -> bool:

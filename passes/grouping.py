@@ -133,7 +133,21 @@ class _Builder:
                 self._join(node, latest, groups)
                 return
             self.reasons += [(s, node, reason) for s in read if self.group_of[s] is latest][:1]
+            sibling = self._sibling(node, latest, groups)
+            if sibling is not None:
+                self._put(node, sibling, groups)
+                return
         self._new(node, latest, groups)
+
+    def _sibling(self, node: Node, latest: Group, groups: dict[Group, None]) -> Group | None:
+        """A group that folds what the reduction reads over the same axes: one sweep does for both."""
+        if not isinstance(node.definition, Reduction):
+            return None
+        for group in latest.readers:
+            follows = all(other.place < group.place for other in groups)
+            if follows and group.folded == tuple(node.attr("axes")) and self.obstacle(node, group) is None:
+                return group
+        return None
 
     def _new(self, node: Node, after: Group | None, groups: dict[Group, None]) -> None:
         place = self._place_after(after.place if after is not None else 0.0)

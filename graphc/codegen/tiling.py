@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 Extent = int | str  # known at compile time, or the name of an i64 parameter of the function
 
 PACK_ROW_TILES = 4  # B in place is read once by each row tile: beyond so many the copy into a panel pays
+ALIASED_ROW_TILES = (
+    2  # the same where so few sets of the caches hold a panel of B that no row tile finds it there again
+)
+ALIASED_STRIDE, ALIASED_DEPTH = (
+    4096,
+    512,
+)  # neighbouring k multiples of so many bytes apart, and at least so many of them
 LATE_PACK_ROW_TILES = 8  # the same where m is a parameter: the copy is a pass of its own then
 PACK_STRIDE = 1024  # .. if neighbouring k of B lie at least so many bytes apart (each on a page or line of its own)
 FEW_TILES = 64  # row tiles over which the cost of packing shows
@@ -315,4 +322,7 @@ def _source(contraction: Contraction, target: Target, lanes: int, height: int) -
         return Source.IN_PLACE
     if not isinstance(contraction.m, int):
         return Source.EITHER
-    return Source.PACKED if contraction.m > PACK_ROW_TILES * height else Source.IN_PLACE
+    tiles = PACK_ROW_TILES
+    if isinstance(inner, int) and inner * size(contraction.scalar) % ALIASED_STRIDE == 0 and deep >= ALIASED_DEPTH:
+        tiles = ALIASED_ROW_TILES
+    return Source.PACKED if contraction.m > tiles * height else Source.IN_PLACE

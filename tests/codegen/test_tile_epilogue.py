@@ -82,3 +82,14 @@ def test_rows_go_through_all_panels_when_their_epilogue_reads_as_much() -> None:
     assert plan(plain, target).row_block == 128
     reading = plan(replace(plain, announce=nothing), target)
     assert (reading.row_block, reading.group) == (1, 21)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "source"), [(1024, 32, "PACKED"), (1024, 16, "IN_PLACE"), (1040, 32, "IN_PLACE")]
+)
+def test_a_panel_that_few_sets_of_the_cache_hold_is_packed_sooner(columns: int, rows: int, source: str) -> None:
+    def nothing(f: object, given: object, tile: object) -> None:
+        """An epilogue that is only planned."""
+
+    contraction = Contraction("c", "float", rows, columns, (KAxis(3136, 1, columns),), 3136, 1, (), nothing)
+    assert plan(contraction, named("x86-64-v4")).source.name == source
