@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from graphc.ir.dims import Symbol, SymDim, symbols
 from graphc.ir.node import Node, make, postorder
@@ -34,7 +35,11 @@ class Graph:
 
     def nodes(self) -> list[Node]:
         """Every node, inputs before users; leaves that nothing uses are not among them."""
-        return postorder(self.roots)
+        return [*self._order]
+
+    @cached_property
+    def _order(self) -> tuple[Node, ...]:
+        return tuple(postorder(self.roots))
 
     def symbols(self) -> tuple[Symbol, ...]:
         """The run-time dimensions, in order of first appearance."""
