@@ -43,9 +43,9 @@ def fold_splats(node: Node) -> Node | None:
 @rule()
 def fold_arrays(node: Node) -> Node | None:
     """f(constant, ...) -> constant, for few elements"""
-    if not node.inputs or not isinstance(node.definition, Pointwise | Reduction | Composite) or not _is_small(node):
+    if not node.inputs or any(x.op != "const" for x in node.inputs):
         return None
-    if any(x.op != "const" for x in node.inputs):
+    if not isinstance(node.definition, Pointwise | Reduction | Composite) or not _is_small(node):
         return None
     result = _evaluate(node, [x.definition.evaluate(**x.attrs_dict) for x in node.inputs])
     return None if result is None else make("const", value=const_array(result), dtype=node.dtype, shape=node.shape)

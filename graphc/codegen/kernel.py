@@ -68,6 +68,8 @@ class Affine:
     def __add__(self, other: Affine | Dim) -> Affine:
         if not isinstance(other, Affine):
             return Affine(self.constant + other, self.terms)
+        if not self.terms or not other.terms:
+            return Affine(self.constant + other.constant, self.terms or other.terms)
         coefficients: dict[Any, Dim] = dict(self.terms)
         for term, coefficient in other.terms:
             coefficients[term] = coefficients.get(term, 0) + coefficient
