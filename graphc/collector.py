@@ -6,6 +6,7 @@ It would look at every node again and again: a fifth of the time a graph of 20,0
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -31,3 +32,16 @@ def paused() -> Iterator[None]:
             _pauses -= 1
             if _pauses == 0 and _was_on:
                 gc.enable()
+
+
+def _forget() -> None:
+    """In a forked child: the threads that had paused it are not there."""
+    global _lock, _pauses
+    _lock = Lock()
+    if _pauses and _was_on:
+        gc.enable()
+    _pauses = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

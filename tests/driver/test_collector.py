@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +37,14 @@ def test_who_switched_it_off_finds_it_off() -> None:
     with paused():
         pass
     assert not gc.isenabled()
+
+
+def test_a_child_that_is_forked_meanwhile_collects() -> None:
+    script = "import gc, os\nfrom graphc.collector import paused\n"
+    script += "pause = paused()\npause.__enter__()\nif os.fork() == 0:\n    os._exit(gc.isenabled())\n"
+    script += "print(os.waitstatus_to_exitcode(os.wait()[1]), gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
 
 
 def test_it_runs_again_after_a_mistake_in_a_model() -> None:
