@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -52,7 +53,7 @@ def stages(text: str, dims: dict[str, int]) -> dict[str, float]:
         return result
 
     with paused():
-        timed("imports", lambda: [__import__(f"graphc.{name}") for name in ("driver", "compiler", "inspection")])
+        timed("imports", lambda: [import_module(f"graphc.{name}") for name in ("driver", "compiler", "inspection")])
         from graphc.compiler import compilations
         from graphc.driver import read_source
         from graphc.runtime.artifact import Artifact
