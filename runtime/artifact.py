@@ -28,7 +28,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphc.runtime.cpu import mismatch
 from graphc.runtime.durable import write_durably
@@ -44,8 +44,7 @@ _DIGEST = 32
 _BYTE_ORDER = {"little": 1, "big": 2}
 
 
-@dataclass(frozen=True)
-class Build:
+class Build(NamedTuple):
     """A model compiled for one target: `image` is a shared object as `graphc.linking` makes it."""
 
     signature: Signature
@@ -118,7 +117,7 @@ class Artifact:
 
 def _without_target(signature: Signature) -> Signature:
     """What all builds have in common: all but the target, its use of threads, and the scratch memory of its code."""
-    entries = {name: replace(entry, arena=0, private=0, parallel=False) for name, entry in signature.entries.items()}
+    entries = {name: entry._replace(arena=0, private=0, parallel=False) for name, entry in signature.entries.items()}
     return replace(signature, target=Target("", ""), entries=entries)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -197,7 +198,8 @@ def never(inputs: Mapping[str, Any] | None, named: dict[str, Any]) -> None:
 def _python() -> _Python | None:
     """The addresses of what the builtin needs; None where it cannot be used."""
     is_known = sys.implementation.name == "cpython" and "t" not in getattr(sys, "abiflags", "t")  # t: no global lock
-    if not (is_known and ctypes.sizeof(ctypes.c_void_p) == 8 and _arrays_are_known() and _structures_are_known()):
+    is_known = is_known and ctypes.sizeof(ctypes.c_void_p) == 8 and threading.RLock().acquire(False) is True
+    if not (is_known and _arrays_are_known() and _structures_are_known()):
         return None
     try:
         found = {name: getattr(ctypes.pythonapi, symbol) for name, symbol in _FUNCTIONS.items()}

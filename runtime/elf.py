@@ -7,7 +7,7 @@ every field is explained (https://refspecs.linuxfoundation.org/elf/gabi4+/conten
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.runtime.errors import ArtifactError
 
@@ -31,8 +31,7 @@ MAX_SEGMENTS = 16
 MAX_IMAGE = 1 << 31
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """A piece of the file that lies at `address` of the image, followed by zeros up to `memory` bytes."""
 
     flags: int

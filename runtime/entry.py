@@ -12,8 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +80,7 @@ class Arena:
         return int(shared.arena)
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a set of input shapes determines. `fresh`: outputs in new arrays (name, place in table, shape, dtype)."""
 
     dims: Mapping[str, int]

@@ -1,4 +1,7 @@
-"""JSON whose schema is the dataclasses themselves: unknown, missing, mistyped keys are errors naming the field."""
+"""JSON whose schema is the dataclasses or named tuples themselves.
+
+Unknown, missing and mistyped keys are errors that name the field.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,11 @@ class _Fault(Exception):
 
 
 def encode(value: Any) -> Any:
-    """Plain JSON data for dataclasses, dictionaries, tuples and scalars; non-finite floats become texts."""
+    """Plain JSON data for dataclasses, tuples (named or not), dictionaries, scalars; non-finite floats become texts."""
     if dataclasses.is_dataclass(value):
         return {one.name: encode(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if _is_named_tuple(value):
+        return {name: encode(one) for name, one in zip(value._fields, value, strict=True)}
     if isinstance(value, dict):
         return {key: encode(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
@@ -35,6 +40,11 @@ def encode(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # JSON has no inf and nan
     return value
+
+
+def _is_named_tuple(value: Any) -> bool:
+    """A class made by `typing.NamedTuple`, or a value of one."""
+    return hasattr(value, "_fields")
 
 
 def decode(data: Any, kind: Any, where: str) -> Any:
@@ -49,7 +59,7 @@ def decode(data: Any, kind: Any, where: str) -> Any:
 def _decoder(kind: Any) -> Decoder:
     """The function that decodes an annotation, put together once: headers have thousands of values."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind) or _is_named_tuple(kind):
         return _object(typing.cast(type, kind))
     if kind == Expr:
         return _expression

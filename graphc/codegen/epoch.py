@@ -28,6 +28,7 @@ _FIELDS = (
     ("position", "i64"), ("stop", "i64"), ("batch", "i64"), ("size", "ptr"), ("counter", "ptr"), ("advance", "i64"),
     ("gathers", "ptr"), ("gather_count", "i64"), ("figures", "ptr"), ("figure_count", "i64"),
 )  # fmt: skip
+_AHEAD, _SHORT, _PAGE = 2, 256, 4096  # rows; bytes of rows not worth it, and the most of a row that is asked for
 _POSITION = next(i for i, (name, _) in enumerate(_FIELDS) if name == "position")
 
 
@@ -67,10 +68,20 @@ def _gather(f: Function, job: dict[str, Value], order: Value, rows: Value) -> No
         source, to = f.load(record, "ptr"), f.load(f.offset(record, "i64", 1), "ptr")
         width = f.load(f.offset(record, "i64", 2), "i64")
         with f.loop(0, rows) as row:
+            with f.when(f.icmp("sgt", width, _SHORT)):
+                _ask_for(f, source, width, order, f.add(row.index, _AHEAD), rows)
             chosen = f.load(f.offset(order, "i64", row.index), "i64")
             destination = f.offset(to, "i8", f.mul(row.index, width))
             origin = f.offset(source, "i8", f.mul(chosen, width))
             f.intrinsic("llvm.memcpy", "void", destination, origin, width, Value("false", "i1"))
+
+
+def _ask_for(f: Function, source: Value, width: Value, order: Value, row: Value, rows: Value) -> None:
+    """Prefetches a row of the batch: rows lie anywhere in memory, so that the processor cannot guess the next one."""
+    with f.when(f.icmp("slt", row, rows)):
+        origin = f.offset(source, "i8", f.mul(f.load(f.offset(order, "i64", row), "i64"), width))
+        with f.loop(0, f.select(f.icmp("slt", width, _PAGE), width, _PAGE), step=64) as line:
+            f.prefetch(f.offset(origin, "i8", line.index))
 
 
 def _accumulate(f: Function, job: dict[str, Value], weight: Value) -> None:

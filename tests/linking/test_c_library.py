@@ -151,7 +151,7 @@ def test_a_cpu_that_lacks_something_is_told_from_one_that_does_not(tmp_path: Pat
     for number, missing in enumerate([None, *filter(None, lacking)]):
         target = compilation.signature.target
         if missing is not None:
-            target = replace(target, features=(*target.features, missing))
+            target = target._replace(features=(*target.features, missing))
         plan = Layout(replace(compilation.signature, target=target))
         text = library_text(compilation._module(), plan)
         path = tmp_path / f"lib{number}.so"
