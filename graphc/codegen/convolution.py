@@ -292,7 +292,7 @@ class _Weights(_Convolution):
         if total.role == "scratch":
             self.scratch.append(total)
         fill = Var("z", product(node.shape))
-        block = self.block()
+        block, turned = self.block(), False
         sums = total
         after: tuple[Stmt, ...] = ()
         if block > 1:
@@ -300,9 +300,15 @@ class _Weights(_Convolution):
             sums = Buffer("sums", node.dtype, (*outer, size + (block - 1), depth, outputs * block), "scratch")
             self.scratch.append(sums)
             after = (narrowed(sums, total, block),)
+        elif turned := self.turns():
+            *outer, size, depth, outputs = node.shape
+            sums = Buffer("sums", node.dtype, (*outer, outputs, size * depth), "scratch")
+            self.scratch.append(sums)
+            after = (_turned_back(sums, total),)
         fill = Var("z", product(sums.shape))
         clear = For(fill, (Store(sums, affine(fill), Const(node.dtype, 0.0)),), vector=True)
-        each = For(self.n, (*image.each, *self.over_groups(self.image_sums(image, dy, sums, block))))
+        add = self.turned_sums(image, dy, sums) if turned else self.image_sums(image, dy, sums, block)
+        each = For(self.n, (*image.each, *self.over_groups(add)))
         rest = {x: buffer for x, buffer in self.outputs.items() if x is not node}
         if rest:
             update, more = loops.build(rest, {**self.inputs, node: total})
@@ -315,6 +321,31 @@ class _Weights(_Convolution):
         if self.groups > 1 or self.dilation[-1] > 1 or self.stride[-1] > 1 or not isinstance(sizes[-2], int):
             return 1
         return block_size(self.second.shape[-2], _known(sizes[-3]), sizes[-1], lanes, sizes[-2])
+
+    def turns(self) -> bool:
+        """Whether vectors should run along taps and channels: they fill whole ones, and outputs no more than one."""
+        *_, size, depth, outputs = self.node.shape
+        lanes = self.target.lanes(self.node.dtype.size)
+        if self.groups > 1 or self.dilation[-1] > 1 or not isinstance(depth, int) or not isinstance(outputs, int):
+            return False
+        return bool(outputs <= lanes < size * depth and size * depth % lanes == 0)
+
+    def turned_sums(self, image: Image, dy: Buffer, sums: Buffer) -> tuple[Stmt, ...]:
+        """Adds the products of one image to `sums`, [outer taps .., output, (tap, channel)]."""
+        y_strides, strides = dy.strides(), sums.strides()
+        taps = [Var(f"k{axis}", extent) for axis, extent in enumerate(sums.shape[:-2])]
+        row, column = Var("f", sums.shape[-2]), Var("c", sums.shape[-1])
+        first = [affine(var) * step for var, step in zip(taps, self.dilation, strict=False)]
+        at = affine(row) * strides[-2] + affine(column)
+        for var, stride in zip(taps, strides, strict=False):
+            at = at + affine(var) * stride
+        k = [
+            KAxis(dy.shape[1 + axis], y_strides[1 + axis], image.strides[axis] * self.stride[axis])
+            for axis in range(self.rank)
+        ]
+        a, b = (dy, affine(self.n) * y_strides[0], 1), (image.buffer, image.at(*first, 0, 0))
+        store = Store(sums, at, self.temp, add=True)
+        return _nest(taps, (self.contract(a, b, row, column, k, (store,)),))
 
     def image_sums(self, image: Image, dy: Buffer, total: Buffer, block: int) -> tuple[Stmt, ...]:
         """Adds the products of one image and group to `total`, pixels of a block to columns of their own."""
@@ -339,6 +370,18 @@ class _Weights(_Convolution):
         b = dy, affine(self.n) * y_strides[0] + outputs
         store = Store(total, at, self.temp, add=True)
         return _nest(taps, (self.contract((image.buffer, a_at, 1), b, row, column, k, (store,)),))
+
+
+def _turned_back(sums: Buffer, total: Buffer) -> Stmt:
+    """Copies sums [outer taps .., output, (tap, channel)] to [taps .., channel, output]."""
+    taps = [Var(f"k{axis}", extent) for axis, extent in enumerate(sums.shape[:-2])]
+    output, row = Var("f", sums.shape[-2]), Var("c", sums.shape[-1])
+    source = affine(output) * sums.strides()[-2] + affine(row)
+    target = affine(row) * sums.shape[-2] + affine(output)
+    for var, far in zip(taps, sums.strides(), strict=False):
+        source, target = source + affine(var) * far, target + affine(var) * far
+    copy = Store(total, target, Load(total.dtype, sums, source))
+    return _nest(taps, (For(row, (For(output, (copy,), vector=True),)),))[0]
 
 
 def _nest(variables: list[Var], body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

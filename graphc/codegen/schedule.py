@@ -193,7 +193,8 @@ def _stores(stmts: tuple[Stmt, ...]) -> list[Store]:
 def _order(plan: Schedule) -> Node | None:
     """Sorts the tasks: after what they read, and the writer of a leaf after all readers of its old value.
 
-    Among ready tasks the first made goes first.  If the writers of leaves block each other, one such leaf is
+    Among ready tasks those that leave nothing in the arena go first: what they read is still in the caches, and its
+    memory is free again.  Else the first made goes first.  If the writers of leaves block each other, one such leaf is
     returned and nothing is sorted.
     """
     tasks = plan.tasks
@@ -218,16 +219,17 @@ def _order(plan: Schedule) -> Node | None:
         for need in needs:
             after[need].append(task)
     missing = {task: len(needs) for task, needs in before.items()}
-    ready = [number[task] for task in tasks if not missing[task]]
+    rank = {task: (any(m.whole.kind == "arena" for m in task.writes.values()), number[task]) for task in tasks}
+    ready = [rank[task] for task in tasks if not missing[task]]
     heapq.heapify(ready)
     order: list[Task] = []
     while ready:
-        task = tasks[heapq.heappop(ready)]
+        task = tasks[heapq.heappop(ready)[1]]
         order.append(task)
         for later in after[task]:
             missing[later] -= 1
             if not missing[later]:
-                heapq.heappush(ready, number[later])
+                heapq.heappush(ready, rank[later])
     if len(order) == len(tasks):
         plan.tasks = order
         return None

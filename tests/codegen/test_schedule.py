@@ -92,6 +92,16 @@ def test_old_readers_run_before_the_writer() -> None:
     assert all(n <= writer for n, t in enumerate(plan.tasks) if old in t.reads.values())
 
 
+def test_a_parameter_is_updated_as_soon_as_its_gradient_can_be_computed() -> None:
+    """What the update reads is still in the caches then, and its memory is free for what comes."""
+    x = leaf("input", "x", SQUARE)
+    first = product(x, x)
+    graph = Graph("g", (x, P), {"y": product(product(first, first), x)}, {P: P - 0.1 * product(first, x)})
+    plan = plan_entry("e", levels.pipeline("O2").run(graph), host()).schedule
+    assert len(plan.tasks) == 4
+    assert [n for n, t in enumerate(plan.tasks) if any(m.leaf is P for m in t.writes.values())] == [1]
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_values_that_live_together_have_slots_of_their_own(seed: int) -> None:
     """An independent check of the plan: tenants of one slot never live at one time, and all fit."""
