@@ -30,7 +30,7 @@ from graphc.codegen.kernel import (
     scalars_of,
 )
 from graphc.codegen.target import Target
-from graphc.ir.dims import Dim
+from graphc.ir.dims import Dim, is_at_least
 
 ENOUGH = 8  # turns of a loop (vectors, for a vector loop) that every number of threads can share well
 LANES = 16  # of a vector loop, to guess its turns
@@ -119,7 +119,12 @@ def _owners(kernel: Kernel, found: list[_Found | None]) -> list[int | None]:
 
 def _split(stmt: Stmt) -> _Found | None:
     """The best split of one statement: an outer loop with turns enough, or contractions, or a loop with few turns."""
-    loops = [(loop, private) for loop in _chain(stmt) if (private := _private_of_loop(loop)) is not None]
+    chain = [*_chain(stmt)]
+    loops = [
+        (loop, private)
+        for depth, loop in enumerate(chain)
+        if (private := _private_of_loop(loop, [outer.var for outer in chain[:depth]])) is not None
+    ]
     for loop, private in loops:
         if _turns(loop) >= ENOUGH:
             return _Found(Split(loop), private)
@@ -146,10 +151,13 @@ def _turns(loop: For) -> int:
     return -(-extent // LANES) if loop.vector else extent
 
 
-def _private_of_loop(loop: For) -> dict[Buffer, None] | None:
-    """The scratch that each turn writes anew; None if turns depend on each other otherwise."""
+def _private_of_loop(loop: For, outer: Sequence[Var]) -> dict[Buffer, None] | None:
+    """The scratch that each turn writes anew; None if turns depend on each other otherwise.
+
+    `outer` are the loops around it, the outermost first: all threads run them, each at its own speed.
+    """
     private: dict[Buffer, None] = {}
-    shared: dict[Buffer, object] = {}
+    shared: dict[Buffer, Affine] = {}
     for stmt in _every((loop,)):
         if isinstance(stmt, Contract) and stmt.workspace is not None:
             private[stmt.workspace] = None
@@ -158,7 +166,7 @@ def _private_of_loop(loop: For) -> dict[Buffer, None] | None:
         if not isinstance(stmt, Store):
             continue
         if stmt.at.coefficient(loop.var) != 0:
-            if shared.setdefault(stmt.buffer, _key(stmt.at)) != _key(stmt.at) and _loads((loop,), stmt.buffer):
+            if _key(shared.setdefault(stmt.buffer, stmt.at)) != _key(stmt.at) and _loads((loop,), stmt.buffer):
                 return None
         elif stmt.buffer.role == "scratch" and not stmt.add:
             private[stmt.buffer] = None
@@ -166,7 +174,8 @@ def _private_of_loop(loop: For) -> dict[Buffer, None] | None:
             return None
     if any(buffer in private for buffer in shared):
         return None
-    return None if any(_is_read_elsewhere((loop,), buffer, at) for buffer, at in shared.items()) else private
+    own = [*outer, loop.var]
+    return None if any(_is_read_elsewhere((loop,), buffer, at, own) for buffer, at in shared.items()) else private
 
 
 def _private_of_contractions(stmt: Stmt) -> dict[Buffer, None] | None:
@@ -197,11 +206,46 @@ def _tells_apart(store: Store, var: Var) -> bool:
     return var.extent == 1 or store.at.coefficient(var) != 0
 
 
-def _is_read_elsewhere(stmts: Sequence[Stmt], buffer: Buffer, at: object) -> bool:
-    """Whether a buffer that is written at `at` is read at another place, which may be another thread's."""
-    if any(isinstance(s, Contract) and buffer in (s.a, s.b) for s in _every(stmts)):
+def _is_read_elsewhere(stmts: Sequence[Stmt], buffer: Buffer, at: Affine, own: Sequence[Var]) -> bool:
+    """Whether a buffer that is written at `at` is read at another place, which may be another thread's.
+
+    A contraction may read anything in the block of memory that is of one turn of the loops `own` alone.
+    """
+    if any(_key(load.at) != _key(at) for load in _loads(stmts, buffer)):
         return True
-    return any(_key(load.at) != at for load in _loads(stmts, buffer))
+    operands = [one for s in _every(stmts) if isinstance(s, Contract) for one in _operands(s) if one[0] is buffer]
+    if not operands:
+        return False
+    blocks = [_block(at, own, [])] + [_block(place, own, steps) for _, place, steps in operands]
+    return blocks[0] is None or any(block != blocks[0] for block in blocks)
+
+
+def _operands(contract: Contract) -> tuple[tuple[Buffer, Affine, list[tuple[Dim, Dim]]], ...]:
+    """The buffers that it reads, from where on, and the (extent, step) of each axis along which it does."""
+    a = [(contract.row.extent, contract.a_row_stride), *((axis.extent, axis.a_stride) for axis in contract.k)]
+    b = [(contract.column.extent, contract.b_column_stride), *((axis.extent, axis.b_stride) for axis in contract.k)]
+    return (contract.a, contract.a_at, a), (contract.b, contract.b_at, b)
+
+
+def _block(at: Affine, own: Sequence[Var], steps: Sequence[tuple[Dim, Dim]]) -> tuple[Dim, ...] | None:
+    """The steps of the loops `own` (the outermost first) if each turn of the innermost has a block of its own.
+
+    That is so if what a loop's turn reaches, by all that is inside of it, is less than the loop's own step.
+    """
+    inside = [*steps, *((term.extent, step) for term, step in at.terms if isinstance(term, Var) and term not in own)]
+    if any(not isinstance(term, Var) for term, _ in at.terms) or not is_at_least(at.constant, 0):
+        return None
+    if not all(is_at_least(step, 0) for _, step in inside):
+        return None
+    reach = at.constant
+    for extent, step in inside:
+        reach = reach + (extent - 1) * step
+    for var in reversed(own):
+        step = at.coefficient(var)
+        if not is_at_least(step, reach + 1):
+            return None
+        reach = reach + (var.extent - 1) * step
+    return tuple(at.coefficient(var) for var in own)
 
 
 def _loads(stmts: Sequence[Stmt], buffer: Buffer) -> list[Load]:
