@@ -36,6 +36,7 @@ DEPTH, FAR_DEPTH = 512, 256  # k in a block, if there are more than two blocks o
 BLOCK_BYTES = 1 << 18  # of A, the rows that stay in the second-level cache while a group of panels passes
 FEW_ROWS = 32  # so few are done in one pass over all of B
 GROUP = 10  # panels of B walked together then
+FEW_TILES_TO_SHARE = 12  # row tiles of which one more or less shows in what a thread has to do
 KEPT_TILES = 128  # row tiles whose partial sums are kept at a time, if k is cut
 
 
@@ -206,6 +207,8 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     if merged.vectors:
         vectors = merged.vectors
         height = max(1, (target.registers - (1 if target.fma else 2)) // vectors - 1)
+    if merged.split:
+        height = _height_to_share(merged, height, vectors * lanes)
     source = _source(merged, target, lanes, height)
     packs = (
         source is Source.PACKED
@@ -220,6 +223,15 @@ def plan(contraction: Contraction, target: Target) -> Plan:
         return whole
     group = GROUP if isinstance(merged.n, str) else max(1, min(_group(whole), merged.n // whole.width))
     return replace(whole, row_block=row_block, group=group)
+
+
+def _height_to_share(contraction: Contraction, height: int, width: int) -> int:
+    """Lower tiles where there is an odd number, few of them: three for two threads would be as slow as four."""
+    m, n = contraction.m, contraction.n
+    if not isinstance(m, int) or not isinstance(n, int) or -(-n // width) % 2 == 0:
+        return height
+    tiles = -(-m // height)
+    return -(-m // (tiles + 1)) if tiles % 2 == 1 and 1 < tiles < FEW_TILES_TO_SHARE else height
 
 
 def _group(whole: Plan) -> int:

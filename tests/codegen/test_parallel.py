@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pytest
 
 import graphc
+from graphc.codegen import tiling
+from graphc.codegen.kernel import Buffer, Contract, For, KAxis, Kernel, Load, Store, Temp, Var, affine
 from graphc.codegen.parallel import phases
 from graphc.codegen.spmd import Program, Step
 from graphc.codegen.target import host
+from graphc.ir.types import F32
 
 SOURCE = """
 use std.nn: conv2d, dense
@@ -111,3 +116,62 @@ def test_every_statement_is_in_one_phase() -> None:
             kernel = step.task.kernel
             parts = phases(kernel, host())
             assert sorted(map(id, kernel.body)) == sorted(id(s) for part in parts for s in part.kernel.body)
+
+
+@pytest.mark.parametrize(
+    ("places", "is_shared"),
+    [
+        ((128, 128), True),  # a turn reads the block that it has written
+        ((128, 64), False),  # reads another turn's
+        ((64, 64), False),  # its block reaches into the next turn's
+    ],
+)
+def test_a_product_may_read_what_its_own_turn_has_written(places: tuple[int, int], is_shared: bool) -> None:
+    n, i, row, column = Var("n", 8), Var("i", 128), Var("row", 8), Var("column", 4)
+    x, kept, w, y = (
+        Buffer(name, F32, shape, role)
+        for name, shape, role in (
+            ("x", (8, 128), "in"),
+            ("kept", (8, 128), "out"),
+            ("w", (16, 4), "in"),
+            ("y", (8, 8, 4), "out"),
+        )
+    )
+    total = Temp(F32, "total")
+    written, read = (affine(n) * place for place in places)
+    stored = Store(y, affine(n) * 32 + affine(row) * 4 + affine(column), total)
+    turn = (
+        For(i, (Store(kept, written + affine(i), Load(F32, x, affine(n) * 128 + affine(i))),), vector=True),
+        Contract(kept, w, read, affine(0), row, column, (KAxis(16, 1, 4),), 16, 1, total, (stored,)),
+    )
+    (phase,) = phases(Kernel("strips", (x, kept, w, y), (For(n, turn),)), host())
+    assert (phase.split is not None and phase.split.loop is not None and phase.split.loop.var is n) == is_shared
+
+
+ATTENTION = """
+use std.nn: attention
+dim B, T, E
+model net(x: f32[B, T, E]) -> (y: f32[B, T, E]):
+    param mix = attention[A=4]
+    y = x |> mix
+train net:
+    loss = mean(y * y)
+    optimizer = sgd(lr = 0.1)
+"""
+
+
+def test_strips_of_attention_are_shared_where_they_are_kept_for_the_gradients() -> None:
+    model = graphc.compile_source(ATTENTION, dims={"B": 8, "T": 64, "E": 64}, threads=1)
+    steps = model.inspection.compilation.entries["step"].program.steps  # type: ignore[attr-defined]
+    strips = [s for s in steps if "exp" in s.phase.kernel.comment]
+    assert strips and all(s.is_shared for s in strips)
+
+
+def test_few_tiles_are_as_many_for_each_of_two_threads() -> None:
+    for m, n, tiles in ((48, 16, 4), (96, 32, 8), (64, 16, 4), (48, 64, 4), (4096, 16, 256)):
+        axes = (tiling.KAxis(256, 1, n),)
+        whole = tiling.Contraction("x", "float", m, n, axes, m, 1, (), lambda f, given, tile: None, split=True)
+        chosen = tiling.plan(whole, host())
+        assert chosen.height <= tiling.plan(replace(whole, split=False), host()).height
+        if host().registers == 32:
+            assert -(-m // chosen.height) == tiles
