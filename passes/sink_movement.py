@@ -20,6 +20,7 @@ from graphc.passes.match import splat, splat_value
 from graphc.passes.movement import MOVEMENT_RULES
 from graphc.passes.normalise_contract import contract_axes
 from graphc.passes.pipeline import graph_pass
+from graphc.passes.reductions import reduce_inserted
 
 SINKING = ("reshape", "transpose")
 
@@ -86,7 +87,7 @@ def _unreshaped(x: Node, mover: Node) -> Node | None:
     return make("broadcast", inner, shape=before, axes=tuple(placed))
 
 
-SINK_RULES: tuple[Rule, ...] = (*MOVEMENT_RULES, sink)
+SINK_RULES: tuple[Rule, ...] = (*MOVEMENT_RULES, reduce_inserted, sink)
 
 
 def store_transposed(graph: Graph) -> Graph:

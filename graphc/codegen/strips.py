@@ -1,11 +1,11 @@
 """Contractions joined by what is done to rows between them: one strip of rows after the other (attention).
 
-For every index of the outer axes, and every strip of at most `ROWS` rows:
+For every index of the outer axes, and every strip of some rows:
     strip[r, s] = sum over k of a[r, k] * b[k, s]        -- the first contraction, if the group has one
     folds over s of each row, and what follows from them -- the last sweep may write the strip in place
     y[r, n] = sum over s of strip[r, s] * v[s, n]        -- the second contraction, if the group has one
 The strip stays in the cache.  Operands that all strips of an outer index read are copied once, into the layout that
-the skeleton wants, unless they lie like that already.
+the skeleton wants, unless they lie like that already, or there are so few strips that the skeleton may pack in each.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from graphc.codegen.epilogue import epilogue
 from graphc.codegen.kernel import Affine, Buffer, Contract, For, KAxis, Load, Stmt, Store, Temp, Var, affine
 from graphc.codegen.loops import Nest, Space, inner_nodes
 from graphc.codegen.scalars import Pull
-from graphc.ir.dims import Dim, floordiv
+from graphc.ir.dims import Dim, floordiv, is_at_least, product
 from graphc.ir.node import Node
 from graphc.ops.contraction import parse
 from graphc.ops.op import Reduction
 from graphc.ops.view import row_major
 
-ROWS = 32
+ROWS = 32  # of a strip at least
+STRIP = 1 << 14  # elements of a strip that may have more
+OUTER = 4  # strips that threads can share out, if there are no more than one for an outer index
+FEW = 2  # strips for an outer index that each may pack an operand
 
 
 def is_strip(nodes: list[Node]) -> bool:
@@ -85,10 +88,18 @@ class _Strips:
         self.space = Space(folds[0].inputs[0].shape, tuple(folds[0].attr("axes")))
         *outer, self.rows, self.width = self.space.shape
         self.outer = [Var(f"i{axis}", extent) for axis, extent in enumerate(outer)]
-        self.height: Dim = min(self.rows, ROWS) if isinstance(self.rows, int) else ROWS
+        self.height: Dim = self._height()
         self.strip = Buffer("strip", contracts[0].dtype, (self.height, self.width), "scratch")
         self.scratch = [self.strip]
         self.copies: list[Stmt] = []
+
+    def _height(self) -> int:
+        """Rows of a strip: many save calls and packing, as long as the strip stays in the cache."""
+        if not isinstance(self.rows, int):
+            return ROWS
+        many = not is_at_least(OUTER - 1, product(var.extent for var in self.outer))
+        most = STRIP // self.width // 8 * 8 if isinstance(self.width, int) and many else ROWS
+        return min(self.rows, max(ROWS, most))
 
     def build(self) -> tuple[tuple[Stmt, ...], list[Buffer]]:
         before = self._before() if self.first is not None else None
@@ -142,7 +153,10 @@ class _Strips:
         own, other, _ = self._labels(self.first, a)
         summed = tuple(x for x in own if x in other and x not in result)
         index = self._outer_index(result)
-        columns = self._packed(self._operand(self._other(self.first, a), other, index), (*summed, result[-1]))
+        columns = self._operand(self._other(self.first, a), other, index)
+        few = isinstance(self.rows, int) and isinstance(self.height, int) and self.rows <= FEW * self.height
+        if not few or columns.strides[summed[-1]] != 1:
+            columns = self._packed(columns, (*summed, result[-1]))
         return _Product(self._operand(a, own, index), columns, result[-2], result[-1], summed)
 
     def _behind(self) -> _Product:

@@ -47,7 +47,7 @@ def operands(batch: int, length: int, other: int) -> dict[str, np.ndarray]:
     return {name: random.standard_normal((batch, n, 2, 8)).astype(np.float32) for name, n in shapes.items()}
 
 
-@pytest.mark.parametrize("length", [1, 2, 7, 31, 32, 33, 64, 100])
+@pytest.mark.parametrize("length", [1, 2, 7, 31, 32, 33, 64, 100, 150, 200])
 def test_causal_attention_of_every_length(length: int) -> None:
     given = operands(3, length, length)
     expected = attend(*(x.astype(np.float64) for x in given.values()), True)
@@ -80,11 +80,28 @@ def test_inference_stores_no_scores_and_no_mask(tmp_path: Path) -> None:
     file = tmp_path / "attention.gc"
     file.write_text(source(128))
     memory = stage_text(file, "memory", entry="forward").partition("entry step")[0]
-    assert "128, 128" not in memory
+    assert "2, 128, 128" not in memory
     kernels = stage_text(file, "kernels", entry="forward")
     assert len(re.findall(r"^kernel ", kernels, re.MULTILINE)) == 2  # the queries are scaled first
     training = stage_text(file, "memory", entry="step").partition("entry step")[2].partition("entry ")[0]
     assert len(re.findall(r"f32\[B, 2, 128, 128\]", training)) == 1  # the weights
+
+
+def test_one_example_takes_the_kernels_of_many(tmp_path: Path) -> None:
+    """A batch axis of one place, which a product drops, does not stand between it and the rows."""
+    file = tmp_path / "attention.gc"
+    file.write_text(source(40))
+    texts = [stage_text(file, "kernels", entry="forward", dims={"B": batch}) for batch in (1, 4)]
+    one, many = (len(re.findall(r"^kernel ", text, re.MULTILINE)) for text in texts)
+    assert one == many == 2
+
+
+@pytest.mark.parametrize(("length", "rows"), [(40, 40), (150, 104), (200, 80), (4000, 32)])
+def test_a_strip_is_as_high_as_the_cache_allows(tmp_path: Path, length: int, rows: int) -> None:
+    file = tmp_path / "attention.gc"
+    file.write_text(source(length))
+    text = stage_text(file, "memory", entry="forward")
+    assert f"f32[{rows}, {length}]" in text
 
 
 def test_what_is_masked_in_a_fold_stays_out_of_it() -> None:
