@@ -109,7 +109,8 @@ class BoundEntry:
             else:
                 self.table[place] = address(slab.arrays[leaf.name])
         self._slots = [(argument_name(leaf), place, NUMPY[leaf.dtype], leaf) for leaf, place in self.given]
-        self._names = [name for name, *_ in self._slots]
+        self.names = [name for name, *_ in self._slots]
+        self.outputs = {output.name: output for output in self.entry.outputs}
         self.figures: list[tuple[str, Any]] = []
         for place, output in enumerate(self.entry.outputs, len(leaves)):
             if is_figure(key, output):
@@ -118,7 +119,7 @@ class BoundEntry:
                 self.figures.append((output.name, value))
         self._figure_names = frozenset(name for name, _ in self.figures)
         others = (leaf for leaf in signature.with_role("input") if key != "forward" or not leaf.train_only)
-        self.unused = frozenset(leaf.name for leaf in others) - set(self._names)  # declared, but not needed here
+        self.unused = frozenset(leaf.name for leaf in others) - set(self.names)  # declared, but not needed here
         self._plans: dict[tuple[Shape, ...], Plan] = {}
         self._allocate: Callable[[Shape, np.dtype[Any]], NDArray[Any]] = np.empty
         self._path = call_path(library, signature.call) if key in ("forward", "step", "evaluate") else None
@@ -184,7 +185,7 @@ class BoundEntry:
             table[place] = at
             held.append(array)
             shapes.append(array.shape)
-        if len(given) != len(held) and any(name not in self._names and name not in self.unused for name in given):
+        if len(given) != len(held) and any(name not in self.names and name not in self.unused for name in given):
             raise self._wrong_names(given)
         key = tuple(shapes)
         plan = self._plans.get(key) or self._make_plan(key)
@@ -252,11 +253,11 @@ class BoundEntry:
         return evaluate(self.entry.arena, dims) + (self.team.threads - 1) * evaluate(self.entry.private, dims)
 
     def _wrong_names(self, given: Mapping[str, Any]) -> InputTypeError:
-        missing = [name for name in self._names if name not in given]
-        unknown = [str(name)[:80] for name in given if name not in self._names and name not in self.unused]
+        missing = [name for name in self.names if name not in given]
+        unknown = [str(name)[:80] for name in given if name not in self.names and name not in self.unused]
         parts = [f"missing {', '.join(f'`{name}`' for name in missing)}"] if missing else []
         parts += [f"unknown {', '.join(f'`{name}`' for name in unknown)}"] if unknown else []
-        takes = ", ".join(self._names) or "nothing"
+        takes = ", ".join(self.names) or "nothing"
         return InputTypeError(f"{'; '.join(parts)}: `{self.key}` takes {takes}")
 
     def error(self, code: int, arrays: Mapping[str, NDArray[Any]], dims: Mapping[str, int]) -> Exception:

@@ -215,13 +215,13 @@ class Model:
         `batch` bounds the memory: so many rows at a time go through the network.
         """
         bound = self._entry("forward")
-        outputs = {one.name: one for one in bound.entry.outputs}
+        outputs = bound.outputs
         if output is None and len(outputs) != 1:
             raise OptionError(f"{self.name} has the outputs {', '.join(outputs)}: say which, as output=...")
         name = output if output is not None else next(iter(outputs))
         if name not in outputs:
             raise unknown_name("output", name, list(outputs))
-        names = [leaf.name for leaf, _ in bound.given]
+        names = bound.names
         if len(inputs) != len(names):
             raise InputTypeError(f"{self.name} takes {len(names)} inputs ({', '.join(names)}), not {len(inputs)}")
         given = dict(zip(names, inputs, strict=True))

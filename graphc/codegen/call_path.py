@@ -75,7 +75,9 @@ class _Words:
 
 def emit_call(module: Module) -> str:
     """Adds the builtin to the module; returns its symbol."""
-    f = Function(module, SYMBOL, [("ptr", "self"), ("ptr", "args"), ("i64", "count")], "ptr", internal=False)
+    f = Function(
+        module, SYMBOL, [("ptr", "self"), ("ptr", "args"), ("i64", "count")], "ptr", internal=False, plain=True
+    )
     memory = f.load(f.offset(f["self"], "i8", _MEMORY), "ptr")
     record = _Words(f, memory, _RECORD)
     python, shared = _Words(f, record.load("python"), _PYTHON), _Words(f, record.load("shared"), _SHARED)
@@ -160,7 +162,7 @@ def _run(f: Function, record: _Words, python: _Words, shared: _Words, plan: Valu
 
 def _prepare(module: Module) -> str:
     """`ptr (record, dictionary)`: the plan of the inputs, with all addresses in the table; null if it cannot be."""
-    f = Function(module, "call.prepare", [("ptr", "record"), ("ptr", "given")], "ptr")
+    f = Function(module, "call.prepare", [("ptr", "record"), ("ptr", "given")], "ptr", plain=True)
     record = _Words(f, f["record"], _RECORD)
     python = _Words(f, record.load("python"), _PYTHON)
     with f.loop(0, record.load("input_count", "i64"), may_be_empty=True) as each:
@@ -198,7 +200,7 @@ def _give_up(f: Function, python: _Words, condition: Value) -> None:
 
 def _find(module: Module) -> str:
     """`ptr (record)`: the plan that fits the inputs, or null."""
-    f = Function(module, "call.find", [("ptr", "record")], "ptr")
+    f = Function(module, "call.find", [("ptr", "record")], "ptr", plain=True)
     record = _Words(f, f["record"], _RECORD)
     with f.loop(0, record.load("plan_count", "i64"), may_be_empty=True) as each:
         plan = f.load(f.offset(record.at("plans"), "i64", each.index), "ptr")
@@ -214,7 +216,7 @@ def _fits(module: Module) -> str:
 
     Puts their addresses into the table on the way.
     """
-    f = Function(module, "call.fits", [("ptr", "record"), ("ptr", "plan")], "i1")
+    f = Function(module, "call.fits", [("ptr", "record"), ("ptr", "plan")], "i1", plain=True)
     record, plan = _Words(f, f["record"], _RECORD), _Words(f, f["plan"], _PLAN)
     python = _Words(f, record.load("python"), _PYTHON)
     low, high = record.load("low", "i64"), record.load("high", "i64")
@@ -251,7 +253,7 @@ def _refuse_if(f: Function, condition: Value) -> None:
 
 def _results(module: Module) -> str:
     """`ptr (record)`: a dictionary of the figures and of the outputs to show; null if there is no memory for it."""
-    f = Function(module, "call.results", [("ptr", "record")], "ptr")
+    f = Function(module, "call.results", [("ptr", "record")], "ptr", plain=True)
     record = _Words(f, f["record"], _RECORD)
     python = _Words(f, record.load("python"), _PYTHON)
     results = python.call("dict_new", "ptr")
@@ -282,7 +284,7 @@ def _results(module: Module) -> str:
 
 def _number(module: Module) -> str:
     """`ptr (python, address, kind)`: a new Python number or truth value."""
-    f = Function(module, "call.number", [("ptr", "python"), ("ptr", "address"), ("i64", "kind")], "ptr")
+    f = Function(module, "call.number", [("ptr", "python"), ("ptr", "address"), ("i64", "kind")], "ptr", plain=True)
     python = _Words(f, f["python"], _PYTHON)
 
     def of_float(type: str) -> None:
@@ -311,7 +313,7 @@ def _number(module: Module) -> str:
 
 def _drop(module: Module) -> str:
     """`void (record)`: gives back the references to the arrays of the call."""
-    f = Function(module, "call.drop", [("ptr", "record")])
+    f = Function(module, "call.drop", [("ptr", "record")], plain=True)
     record = _Words(f, f["record"], _RECORD)
     python = _Words(f, record.load("python"), _PYTHON)
     for kind, names in (("input", _INPUT), ("output", _OUTPUT)):

@@ -11,8 +11,8 @@ rounded once. No two operations are contracted, so that the bits do not depend o
 
 from __future__ import annotations
 
-from graphc.codegen.llvm import Function, Module, Value
-from graphc.codegen.philox import random_53_bits
+from graphc.codegen.llvm import Function, Module
+from graphc.codegen.philox import both_53_bits
 
 SYMBOL = "graphc_draw"
 _FIELDS = (
@@ -22,38 +22,25 @@ _FIELDS = (
 
 
 def emit_draw(module: Module) -> str:
-    """Adds the function to the module; returns its symbol."""
+    """Adds the function to the module; returns its symbol. A turn of its loop takes a vector of blocks."""
     f = Function(module, SYMBOL, [("ptr", "job")], internal=False)
     job = {name: f.load(f.offset(f["job"], "i64", i), type) for i, (name, type) in enumerate(_FIELDS)}
-    done, single, double = f.fresh("done"), f.fresh("single"), f.fresh("double")
-    f.branch(f.icmp("ne", job["is_f64"], 0), double, single)
-    for label, type in ((single, "float"), (double, "double")):
-        f.begin(label)
-        _fill(f, job, type)
-        f.jump(done)
-    f.begin(done)
-    f.ret()
-    return module.add(f)
-
-
-def _fill(f: Function, job: dict[str, Value], type: str) -> None:
-    """As many blocks at a time as a vector has i64 lanes; the last ones are stored in part."""
     lanes = f.target.vector_bytes // 8
     seed, stream = (f.splat(job[name], lanes) for name in ("seed", "stream"))
+    slope, start, scale, offset = (f.splat(job[name], lanes) for name in ("slope", "start", "scale", "offset"))
     site = f.lshr(stream, 32)
     with f.loop(0, job["count"], step=2 * lanes, may_be_empty=True) as loop:
         index = f.add(f.splat(f.lshr(loop.index, 1), lanes), f.lane_ids(lanes))
-        even, odd = (_numbers(f, job, random_53_bits(f, index, seed, stream, site, half), type) for half in (0, 1))
-        mixed = f.shuffle(even, odd, [half * lanes + lane for lane in range(lanes) for half in (0, 1)])
+        halves = []
+        for bits in both_53_bits(f, index, seed, stream, site):
+            u = f.fmul(f.sitofp(bits, "double"), 2.0**-53)
+            halves.append(f.fadd(offset, f.fmul(scale, f.fadd(f.fmul(slope, u), start))))
+        values = f.shuffle(halves[0], halves[1], [half * lanes + lane for lane in range(lanes) for half in (0, 1)])
         left = f.sub(job["count"], loop.index)
         mask = f.tail_mask(f.select(f.icmp("slt", left, 2 * lanes), left, 2 * lanes), 2 * lanes)
-        f.masked_store(mixed, f.offset(job["destination"], type, loop.index), mask)
-
-
-def _numbers(f: Function, job: dict[str, Value], bits: Value, type: str) -> Value:
-    lanes = f.target.vector_bytes // 8
-    slope, start, scale, offset = (f.splat(job[name], lanes) for name in ("slope", "start", "scale", "offset"))
-    u = f.fmul(f.sitofp(bits, "double"), 2.0**-53)
-    inner = f.fadd(f.fmul(slope, u), start)
-    value = f.fadd(offset, f.fmul(scale, inner))
-    return value if type == "double" else f.fptrunc(value, "float")
+        with f.when(f.icmp("ne", job["is_f64"], 0)):
+            f.masked_store(values, f.offset(job["destination"], "double", loop.index), mask)
+        with f.when(f.icmp("eq", job["is_f64"], 0)):
+            f.masked_store(f.fptrunc(values, "float"), f.offset(job["destination"], "float", loop.index), mask)
+    f.ret()
+    return module.add(f)

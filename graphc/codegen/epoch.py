@@ -34,7 +34,7 @@ _POSITION = next(i for i, (name, _) in enumerate(_FIELDS) if name == "position")
 
 def emit_epoch(module: Module, symbol: str = SYMBOL) -> str:
     """Add the batch loop to `module`; returns its symbol."""
-    f = Function(module, symbol, [("ptr", "job")], returns="i64", internal=False)
+    f = Function(module, symbol, [("ptr", "job")], returns="i64", internal=False, plain=True)
     job = {name: f.load(f.offset(f["job"], "i64", i), type) for i, (name, type) in enumerate(_FIELDS)}
     left = f.sub(job["stop"], job["position"])
     batches = f.sdiv(f.add(left, f.sub(job["batch"], 1)), job["batch"])

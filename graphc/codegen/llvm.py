@@ -167,7 +167,8 @@ class Function(Blocks):
     """A function under construction. `params` are (type, name): reach them by `f["name"]`; IR gets names of its own.
 
     `noalias` names the pointer parameters that overlap with no other. An `internal` function may be merged with an
-    equal one and is invisible outside the object; the others keep their name.
+    equal one and is invisible outside the object; the others keep their name. A `plain` one is compiled in half the time,
+    without optimisation: for code that calls other code.
     """
 
     def __init__(
@@ -179,11 +180,13 @@ class Function(Blocks):
         internal: bool = True,
         noinline: bool = True,
         noalias: Collection[str] = (),
+        plain: bool = False,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a function")
         super().__init__()
-        self.module, self.name, self.returns, self.internal, self.noinline = module, name, returns, internal, noinline
+        self.module, self.name, self.returns, self.internal = module, name, returns, internal
+        self.attributes = "noinline optnone " if plain else "noinline " if noinline else ""
         self.target = module.target
         self.params = {param: Value(f"%a{i}", type) for i, (type, param) in enumerate(params)}
         self._noalias = frozenset(noalias)
@@ -198,7 +201,7 @@ class Function(Blocks):
             for name, value in self.params.items()
         )
         head = f"define {'internal ' if self.internal else ''}{self.returns} @\0({params})"
-        return "\n".join([f"{head} {'noinline ' if self.noinline else ''}#0 {{", "entry:", *self.lines, "}"])
+        return "\n".join([f"{head} {self.attributes}#0 {{", "entry:", *self.lines, "}"])
 
     # ---- constants and integers -------------------------------------------------------------------------------------
 

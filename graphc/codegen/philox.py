@@ -20,12 +20,27 @@ def random_24_bits(f: Function, index: Value, seed: Value, step: Value, site: Va
 
 def random_53_bits(f: Function, index: Value, seed: Value, step: Value, site: Value, half: int) -> Value:
     """The upper 53 bits of the two words of a half (the first is the lower one), as i64 lanes."""
-    first, second = _words(f, index, seed, step, site, half)
+    return _upper_53_bits(f, *_words(f, index, seed, step, site, half))
+
+
+def both_53_bits(f: Function, index: Value, seed: Value, step: Value, site: Value) -> tuple[Value, Value]:
+    """The 53 bits of both halves."""
+    c0, c1, c2, c3 = _block(f, index, seed, step, site)
+    return _upper_53_bits(f, c0, c1), _upper_53_bits(f, c2, c3)
+
+
+def _upper_53_bits(f: Function, first: Value, second: Value) -> Value:
     return f.lshr(f.or_(first, f.shl(second, 32)), 11)
 
 
 def _words(f: Function, index: Value, seed: Value, step: Value, site: Value, half: int) -> tuple[Value, Value]:
     """The first or the last two words. Where a kernel wants both halves, LLVM computes the rounds they share once."""
+    c0, c1, c2, c3 = _block(f, index, seed, step, site)
+    return (c0, c1) if half == 0 else (c2, c3)
+
+
+def _block(f: Function, index: Value, seed: Value, step: Value, site: Value) -> tuple[Value, Value, Value, Value]:
+    """The four words."""
     low = const(index.type, LOW)
     c0, c1, c2, c3 = f.and_(index, low), f.lshr(index, 32), f.and_(step, low), site
     k0, k1 = f.and_(seed, low), f.lshr(seed, 32)
@@ -37,7 +52,7 @@ def _words(f: Function, index: Value, seed: Value, step: Value, site: Value, hal
         if turn < ROUNDS - 1:
             k0 = f.and_(f.add(k0, const(index.type, WEYL[0])), low)
             k1 = f.and_(f.add(k1, const(index.type, WEYL[1])), low)
-    return (c0, c1) if half == 0 else (c2, c3)
+    return c0, c1, c2, c3
 
 
 PRIMITIVES: dict[str, Callable[..., Value]] = {
