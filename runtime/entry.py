@@ -131,7 +131,6 @@ class BoundEntry:
         places = {name: self._table_address + 8 * i for i, name in enumerate(self.entry.leaves)}
         first = len(self.entry.leaves)
         made = [(one.name, self._table_address + 8 * i) for i, one in enumerate(self.entry.outputs, first)]
-        dtypes = {output.name: output.dtype for output in self.entry.outputs}
         held = self.table, self.team, self._arena, [value for _, value in self.figures], slab.memory
         path.bind(
             self.function_address,
@@ -145,7 +144,7 @@ class BoundEntry:
         path.gives(
             [one for one in made if one[0] not in self._figure_names],
             self.key == "forward",
-            [(name, ctypes.addressof(value), dtypes[name]) for name, value in self.figures],
+            [(name, ctypes.addressof(value), self.outputs[name].dtype) for name, value in self.figures],
         )
 
     @property

@@ -167,8 +167,8 @@ class Function(Blocks):
     """A function under construction. `params` are (type, name): reach them by `f["name"]`; IR gets names of its own.
 
     `noalias` names the pointer parameters that overlap with no other. An `internal` function may be merged with an
-    equal one and is invisible outside the object; the others keep their name. A `plain` one is compiled in half the time,
-    without optimisation: for code that calls other code.
+    equal one and is invisible outside the object; the others keep their name. A `plain` one is compiled without
+    optimisation, in half the time: for code that calls other code.
     """
 
     def __init__(
