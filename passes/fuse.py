@@ -74,9 +74,12 @@ class _Stored:
             self.nodes[node] = None
         self.recomputed: dict[Node, None] = {}
         for node in nodes:
-            if node in self.nodes and node not in roots and (again := self._again(node)):
-                self.recomputed.update(again)
-                del self.nodes[node]
+            if node in self.nodes and node not in roots:
+                again, rows = self._again(node)
+                if again:
+                    self.recomputed.update(again)
+                    self.nodes.update(rows)
+                    del self.nodes[node]
 
     def _read_outside(self, node: Node, group: Group) -> bool:
         return any(self.grouping.group_of.get(r) is not group for r in self.readers.get(node, {}))
@@ -101,18 +104,19 @@ class _Stored:
             x = read[0]
             yield x
 
-    def _again(self, node: Node) -> dict[Node, None]:
+    def _again(self, node: Node) -> tuple[dict[Node, None], dict[Node, None]]:
         """The nodes to compute again in every reader instead of storing this one; none if storing it is cheaper.
 
         A few cheap ops on one tensor that lies in memory anyway (and on rows or scalars): its readers load that one.
         Tensors that all its readers load anyway come on top.  Or on none, but on positions: a mask that compares them
-        is never stored.
+        is never stored.  Also the rows that must be stored for that: what the node's own group folded.
         """
         group = self.grouping.group_of[node]
         outside = [r for r in self.readers[node] if self.grouping.group_of.get(r) is not group]
         if group.kind == "other" or node.shape == () or not all(_computes(r) for r in outside):
-            return {}
+            return {}, {}
         inner: dict[Node, None] = {}
+        rows: dict[Node, None] = {}
         loaded: dict[Node, None] = {}
         stack, cost, positions, more = [node], 0, False, 0
         while stack:
@@ -126,13 +130,20 @@ class _Stored:
                 if x.shape == node.shape:
                     loaded[x] = None
                     more += not all(self._loads(self.grouping.group_of.get(r), x, node) for r in outside)
+            elif self._is_row(x, node, group):
+                rows[x] = None
             else:
                 cost += element_cost(x)
                 inner[x] = None
                 stack.extend(x.inputs)
             if cost > RECOMPUTE_COST or more > 1:
-                return {}
-        return inner if loaded or positions else {}
+                return {}, {}
+        return (inner, rows) if loaded or positions else ({}, {})
+
+    def _is_row(self, x: Node, node: Node, group: Group) -> bool:
+        """Whether x is computed by the node's group from its folds, an element for every row."""
+        own = self.grouping.group_of.get(x) is group and bool(group.folded)
+        return own and x.shape == group.kept_shape and node.shape == group.shape
 
     def _loads(self, group: Group | None, x: Node, node: Node) -> bool:
         """Whether a group reads the elements of x where it computes, apart from those behind `node`."""
