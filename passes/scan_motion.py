@@ -9,6 +9,7 @@ from __future__ import annotations
 from graphc.ir.graph import Graph, rebuild
 from graphc.ir.node import Node, make, postorder
 from graphc.ir.types import I32
+from graphc.ops.op import Elementwise
 from graphc.ops.scan import Carry, Recurrence, inner_leaf
 from graphc.passes.bodies import replace, scans
 from graphc.passes.pipeline import graph_pass
@@ -34,12 +35,15 @@ def scan_motion(graph: Graph) -> Graph:
 
 
 def _hoisted(r: Recurrence) -> Recurrence:
-    """Contractions that depend on no carried value, computed for all steps before the loop."""
+    """Contractions that depend on no carried value, computed for all steps before the loop.
+
+    So is what is elementwise behind them, such as the sum with a bias: it comes for nothing there.
+    """
     sequences = dict(r.elements)
     carried = dict.fromkeys(c.leaf for c in r.carries)
     varying: dict[Node, None] = {}
     stacked: dict[Node, Node] = {}
-    found: list[Node] = []
+    found: dict[Node, None] = {}
     for node in postorder(r.roots):
         if node in sequences:
             stacked[node] = sequences[node]
@@ -53,7 +57,10 @@ def _hoisted(r: Recurrence) -> Recurrence:
                 varying[node] = None
                 continue
             stacked[node] = value
-            found += [node] if node.op == "contract" else []
+            if node.op == "contract" or (
+                isinstance(node.definition, Elementwise) and any(x in found for x in node.inputs)
+            ):
+                found[node] = None
     if not found:
         return r
     elements = {node: inner_leaf("input", node.type) for node in found}

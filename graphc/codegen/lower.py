@@ -21,6 +21,7 @@ from graphc.codegen.kernel import (
     verify_kernel,
 )
 from graphc.codegen.loop_code import workspace_elements
+from graphc.codegen.prepacking import packed_before
 from graphc.codegen.product_parts import parts_read
 from graphc.codegen.row_stream import streamed
 from graphc.codegen.serial import SERIAL
@@ -43,13 +44,15 @@ def lower(name: str, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffe
         body, scratch = SERIAL[structured[0].definition.kernel](structured[0], outputs[structured[0]], inputs)
     elif structured and structured[0].op == "contract" and (parts := parts_read(structured[0], inner)):
         body, scratch = product_parts.build(structured[0], parts, outputs, inputs, target)
+        scratch += _add_workspace(body, target)
     elif structured and structured[0].op == "contract":
         found = ContractionFit(structured[0], outputs, inputs).build()
         if found is None:
             body, scratch = loops.build(_as_product(structured[0], outputs), inputs)
         else:
-            body = found
-            scratch = _add_workspace(body, target)
+            scratch = _add_workspace(found, target)
+            body, panels = packed_before(found, target)
+            scratch = panels or scratch
     elif structured and structured[0].definition.kernel == "convolution" and not is_depthwise(structured[0]):
         body, scratch = convolution.build(structured[0], outputs, inputs, target)
     elif structured and structured[0].definition.kernel in ("convolution", "window"):

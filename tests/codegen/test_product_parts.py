@@ -37,9 +37,9 @@ def gates(x: Node, w: Node, b: Node, more: Node, count: int) -> Node:
     return result
 
 
-def one_step(count: int, units: int, dtype: DType) -> Graph:
+def one_step(count: int, units: int, dtype: DType, depth: int = K) -> Graph:
     n = count * units
-    shapes = {"x": (B, K), "w": (K, n), "b": (n,), "more": (B, n)}
+    shapes = {"x": (B, depth), "w": (depth, n), "b": (n,), "more": (B, n)}
     leaves = [leaf("input", name, TensorType(dtype, shape)) for name, shape in shapes.items()]
     return Graph("g", tuple(leaves), {"y": gates(*leaves, count)})
 
@@ -69,6 +69,11 @@ def test_all_parts_follow_their_product(count: int, units: int, dtype: DType) ->
     (contract,) = [s for s in task.kernel.body if isinstance(s, Contract)]
     assert len(contract.others) == count - 1
     check(graph, dtype)
+
+
+def test_long_sums_are_cut_into_blocks() -> None:
+    """The sums of the blocks before are kept in a workspace."""
+    check(one_step(4, 16, F64, depth=1500), F64)
 
 
 def test_in_a_loop_the_weights_are_packed_once() -> None:

@@ -53,6 +53,19 @@ def test_only_the_products_of_carried_values_stay_inside() -> None:
         assert scan.attr("carries") == 1, "no weight's gradient is carried"
 
 
+def test_a_bias_goes_with_the_product_that_leaves_the_loop() -> None:
+    """h' = tanh((x[t] w + b) + h w): the sum with b is made for all steps at once, behind the product."""
+    x, w, b = (leaf("input", n, TensorType(F64, s)) for n, s in (("x", (T, B, H)), ("w", (H, H)), ("b", (H,))))
+    t, h = inner_leaf("index", TensorType(I32)), inner_leaf("carry", TensorType(F64, (B, H)))
+    now = make("contract", make("gather", x, t, axis=0), w, spec="bi,ij->bj")
+    now = now + make("broadcast", b, shape=(B, H), axes=(1,))
+    new = make("tanh", now + make("contract", h, w, spec="bi,ij->bj"))
+    (last,), _ = build_scan(T, False, t, [(h, constant(0.0, new.type), new)], [])
+    graph = levels.pipeline("O1").run(Graph("g", (x, w, b), {"y": last}))
+    (scan,) = scans(graph)
+    assert [n.op for n in scan.attr("body").nodes() if not n.is_leaf] == ["contract", "add", "tanh"]
+
+
 def test_a_sum_of_products_becomes_one_product() -> None:
     """acc' = acc + x[t]^T x[t] is no loop at all."""
     x = leaf("input", "x", TensorType(F64, (T, B, E)))
