@@ -74,24 +74,13 @@ def transpose_units(node: Node) -> Node | None:
 def transpose_gather(node: Node) -> Node | None:
     """transpose(gather(table, index)) -> gather(table, transpose(index)), where only axes of the index move"""
     (x,) = node.inputs
-    perm = _perm_of_index(node, x.attr("axis"), x.inputs[1]) if x.op == "gather" else None
+    perm = perm_of_index(node, x.attr("axis"), x.inputs[1]) if x.op == "gather" else None
     if perm is None:
         return None
     return make("gather", x.inputs[0], make("transpose", x.inputs[1], perm=perm), axis=x.attr("axis"))
 
 
-@rule("scatter_add")
-def scatter_transposed(node: Node) -> Node | None:
-    """scatter_add(index, transpose(x)) -> scatter_add(transpose(index), x), where only axes of the index move"""
-    (index, updates), axis = node.inputs, node.attr("axis")
-    perm = _perm_of_index(updates, axis, index) if updates.op == "transpose" else None
-    if perm is None:
-        return None
-    back = tuple(perm.index(i) for i in range(len(perm)))
-    return make("scatter_add", make("transpose", index, perm=back), updates.inputs[0], **node.attrs_dict)
-
-
-def _perm_of_index(node: Node, axis: int, index: Node) -> tuple[int, ...] | None:
+def perm_of_index(node: Node, axis: int, index: Node) -> tuple[int, ...] | None:
     """How a transpose moves the axes of an index, from `axis` on; None if it moves others."""
     perm, end = node.attr("perm"), axis + index.type.rank
     own = tuple(i - axis for i in perm[axis:end])
@@ -306,7 +295,7 @@ def hoist_broadcast(node: Node) -> Node | None:
 SPLAT_RULES: tuple[Rule, ...] = (move_splat, concat_splats, pad_splat)
 MOVEMENT_RULES: tuple[Rule, ...] = (
     *SPLAT_RULES, move_nothing, reshape_reshape, transpose_transpose, transpose_units, transpose_gather,
-    scatter_transposed, broadcast_broadcast, broadcast_iota, broadcast_inserted, reshape_broadcast,
+    broadcast_broadcast, broadcast_iota, broadcast_inserted, reshape_broadcast,
     transpose_broadcast, slice_everything, slice_slice, slice_broadcast, slice_concat, pad_nothing, concat_one,
     concat_concat, reverse_nothing, reverse_reverse, hoist_broadcast,
 )  # fmt: skip

@@ -17,7 +17,7 @@ from graphc.ir.rewrite import Rule, rewrite, rule
 from graphc.ops.contraction import parse
 from graphc.ops.op import Elementwise
 from graphc.passes.match import splat, splat_value
-from graphc.passes.movement import MOVEMENT_RULES
+from graphc.passes.movement import MOVEMENT_RULES, perm_of_index
 from graphc.passes.normalise_contract import contract_axes
 from graphc.passes.pipeline import graph_pass
 from graphc.passes.reductions import reduce_inserted
@@ -113,10 +113,26 @@ def store_transposed(graph: Graph) -> Graph:
     return graph.with_roots(rebuild(graph.roots, store))
 
 
+@rule("scatter_add", "subtract_rows")
+def index_of_transposed(node: Node) -> Node | None:
+    """scatter_add(index, transpose(x)) -> scatter_add(transpose(index), x), where only axes of the index move
+
+    Likewise subtract_rows.  Rows of one index are added in another order, so the sums are rounded differently.
+    """
+    at = 0 if node.op == "scatter_add" else 1
+    index, updates = node.inputs[at : at + 2]
+    axis = node.attr("axis") if node.op == "scatter_add" else 0
+    perm = perm_of_index(updates, axis, index) if updates.op == "transpose" else None
+    if perm is None:
+        return None
+    back = make("transpose", index, perm=tuple(perm.index(i) for i in range(len(perm))))
+    return make(node.op, *node.inputs[:at], back, updates.inputs[0], *node.inputs[at + 2 :], **node.attrs_dict)
+
+
 @graph_pass("sink-movement")
 def sink_movement(graph: Graph) -> Graph:
     """Moves reshapes and transposes behind elementwise ops, so that those fuse with what computes their operands.
 
-    A transpose right behind a contraction goes into it instead.
+    A transpose right behind a contraction goes into it instead, one of scattered rows into their index.
     """
-    return rewrite(store_transposed(graph), SINK_RULES)
+    return rewrite(store_transposed(rewrite(graph, (index_of_transposed,))), SINK_RULES)

@@ -57,8 +57,6 @@ class Values:
         return make(name, *(v if isinstance(v, Node) else self.c(v) for v in values), **attrs)
 
     def array(self, *values: float) -> Node:
-        import numpy as np
-
         return constant(const_array(np.array(values, self.dtype.numpy)), self.type(len(values)))
 
 
@@ -72,6 +70,11 @@ def reshape(x: Node, *shape: Any) -> Node:
 
 def transpose(x: Node, *perm: int) -> Node:
     return make("transpose", x, perm=perm)
+
+
+PLACES = np.array([[0, 5, 2], [1, 2, 2]], np.int32)
+INDEX = constant(const_array(PLACES), TensorType(I32, (2, 3)))
+INDEX_TURNED = constant(const_array(np.ascontiguousarray(PLACES.T)), TensorType(I32, (3, 2)))
 
 
 def cast(x: Node, dtype: DType) -> Node:
@@ -165,6 +168,16 @@ MOVEMENTS: list[Case] = [
         lambda v: transpose(v.m, 2, 1, 0, 3),
     ),
     ("transpose-transpose", lambda v: transpose(transpose(v.m, 1, 3, 2, 0), 3, 0, 2, 1), lambda v: v.m),
+    (
+        "transpose-gather",
+        lambda v: transpose(make("gather", v.m, INDEX, axis=0), 1, 0, 2, 3, 4),
+        lambda v: make("gather", v.m, INDEX_TURNED, axis=0),
+    ),
+    (
+        "transpose-gather",
+        lambda v: transpose(make("gather", v.m, INDEX, axis=3), 0, 1, 2, 4, 3),
+        lambda v: make("gather", v.m, INDEX_TURNED, axis=3),
+    ),
     ("transpose-units", lambda v: transpose(v.m, 2, 0, 1, 3), lambda v: reshape(v.m, 1, 11, 2, 6)),
     (
         "broadcast-broadcast",
