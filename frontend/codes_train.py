@@ -90,8 +90,8 @@ TRAIN_CODES = (
     ),
     E(
         "GC0902",
-        "a function or block that this version does not have",
-        "Recurrent layers, and initialisers as values, are part of the language but not built yet.",
+        "a function that this version does not have",
+        "Initialisers as values are part of the language but not built yet.",
         HEAD + "    y = x * truncated_normal()\n",
         HEAD + "    y = relu(x)\n",
     ),

@@ -24,7 +24,6 @@ Declaration = s.Block | s.Optimizer | s.Constant
 Load = Callable[[str], Source]
 
 STANDARD = ("nn", "optim")
-LATER = frozenset({"lstm", "gru", "rnn"})  # what std will have and does not have yet: scans over the cells
 
 
 @dataclass(slots=True, eq=False)
@@ -160,9 +159,6 @@ class Resolver:
             return
         scope.broken[name.name] = name.span
         where = module.source.name
-        if module.is_standard and name.name in LATER:
-            self._error("GC0902", f"`{name.name}` is not supported yet", name.span)
-            return
         help = nearest(name.name, module.declarations)
         self._error("GC0105", f"{where} has no `{name.name}`", name.span, help=help)
 

@@ -144,6 +144,47 @@ def test_a_sequence_and_its_gradient(cell: str) -> None:
                 np.testing.assert_allclose(grads[name][at], (losses[0] - losses[1]) / 2e-5, rtol=1e-5, atol=1e-8)
 
 
+LAYER = """
+use std.nn: {layer}
+precision params = f64, compute = f64
+dim B, T, E = 5, H = 4
+model net(x: f64[B, T, E]) -> (y: f64[B, T, H]):
+    param layer = {layer}[H=H]
+    y = layer(x)
+"""
+
+
+@pytest.mark.parametrize("layer", ["rnn", "lstm", "gru"])
+def test_a_layer_is_all_steps_of_its_cell(layer: str) -> None:
+    model = graphc.compile_source(LAYER.format(layer=layer))
+    params = {name.removeprefix("layer."): array for name, array in randomised(model).items()}
+    for steps in (1, 2, 7):
+        x = np.random.default_rng(steps).normal(size=(B, steps, E))
+        wanted = unrolled(f"{layer}_cell", params, x, np.full(B, steps, np.int32))
+        np.testing.assert_allclose(model(x=x)["y"], wanted, rtol=1e-11, atol=1e-12)
+
+
+def test_layers_stand_behind_each_other() -> None:
+    """Three layers, trained together: the loss falls."""
+    model = graphc.compile_source(
+        """
+use std.nn: lstm, gru, rnn, dense
+dim B, T, E = 3
+model net(x: f32[B, T, E]) -> (y: f32[B, T, 1]):
+    param a = lstm[H=6], b = gru[H=5], c = rnn[H=4], out = dense[O=1]
+    y = x |> a |> b |> c |> out
+train net:
+    input p: f32[B, T, 1]
+    loss = mse(y, p)
+    optimizer = adam(lr=0.01)
+"""
+    )
+    x = np.random.default_rng(0).normal(size=(8, 6, 3)).astype(np.float32)
+    p = np.cumsum(x.sum(axis=2, keepdims=True), axis=1) * np.float32(0.3)
+    losses = [float(model.step(x=x, p=p)["loss"]) for _ in range(150)]
+    assert losses[-1] < 0.25 * losses[0]
+
+
 @pytest.mark.parametrize("note", ["", "@recompute "])
 @pytest.mark.parametrize("order", ["", "reverse "])
 def test_dropout_in_a_scan_is_the_same_in_the_backward_pass(note: str, order: str) -> None:
