@@ -13,9 +13,8 @@ from lark import Lark
 from lark.grammar import Rule
 from lark.lexer import TerminalDef
 
-from graphc.cache import user_cache
+from graphc.cache import sealed, unsealed, user_cache
 
-_DIGEST = 32
 _CHOICES = {"parser": "lalr", "lexer": "basic", "start": "module", "maybe_placeholders": True}
 
 
@@ -39,17 +38,16 @@ def _computed(grammar: str, builder: object) -> Lark:
 
 
 def _kept(automaton: Lark) -> bytes:
-    """The tables as JSON, behind their checksum."""
+    """The tables as JSON."""
     data, memo = automaton.memo_serialize([Rule, TerminalDef])
     options = {**data["options"], "transformer": None}  # the builder, which is given again
-    text = json.dumps([{**data, "options": options}, memo], separators=(",", ":")).encode()
-    return hashlib.sha256(text).digest() + text
+    return sealed(json.dumps([{**data, "options": options}, memo], separators=(",", ":")).encode())
 
 
 def _restored(kept: bytes, builder: object) -> Lark | None:
     """The automaton of tables that were kept; None if they are damaged."""
-    text = kept[_DIGEST:]
-    if hashlib.sha256(text).digest() != kept[:_DIGEST]:
+    text = unsealed(kept)
+    if text is None:
         return None
     data, memo = json.loads(text)
     tables = data["parser"]["parser"]

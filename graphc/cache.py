@@ -3,6 +3,7 @@
     $GRAPHC_CACHE_DIR, else `graphc` in the user's cache folder
         KEY.gca                     an artifact as `Artifact.to_bytes` writes it, which ends in its checksum
         KEY.lalr                    tables of the parser (graphc/frontend/tables.py), with a checksum
+        KEY.o                       what all artifacts have in common (graphc/support.py), with a checksum
         .graphc-PID-RANDOM.tmp      one that is being written
 
 An artifact is a program, so folder and file are used only if they are this user's and nobody else may write to them; a
@@ -14,6 +15,7 @@ that nothing is kept, never that a model cannot be compiled. GRAPHC_CACHE=0 keep
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 import sys
@@ -25,6 +27,7 @@ from graphc.runtime.durable import sweep
 from graphc.runtime.errors import OptionError, shown
 
 SWITCH, FOLDER = "GRAPHC_CACHE", "GRAPHC_CACHE_DIR"
+_DIGEST = 32
 LIMIT = 512 << 20  # bytes of all entries; the ones not used for longest make room
 
 
@@ -116,6 +119,17 @@ class Cache:
                 os.unlink(name, dir_fd=folder)
             total -= size
         sweep(self.folder)
+
+
+def sealed(data: bytes) -> bytes:
+    """The data behind their checksum, for an entry that has none of its own."""
+    return hashlib.sha256(data).digest() + data
+
+
+def unsealed(entry: bytes) -> bytes | None:
+    """The data of `sealed`; None if they are damaged."""
+    digest, data = entry[:_DIGEST], entry[_DIGEST:]
+    return data if hashlib.sha256(data).digest() == digest else None
 
 
 def _is_ours_alone(status: os.stat_result) -> bool:

@@ -10,12 +10,9 @@ from graphc.c_api.header import header
 from graphc.c_api.layout import Layout
 from graphc.c_api.library import library_text
 from graphc.codegen.call_path import SYMBOL as CALL
-from graphc.codegen.call_path import emit_call
 from graphc.codegen.draws import SYMBOL as DRAW
-from graphc.codegen.draws import emit_draw
 from graphc.codegen.entry import EntryCode, emit_entry, plan_entry
 from graphc.codegen.epoch import SYMBOL as EPOCH
-from graphc.codegen.epoch import emit_epoch
 from graphc.codegen.index_bounds import IndexBound, index_bounds
 from graphc.codegen.llvm import Module, assembly, compile_object
 from graphc.codegen.target import Target
@@ -27,6 +24,7 @@ from graphc.program import ENTRIES, Program
 from graphc.runtime.artifact import Build
 from graphc.runtime.signature import Signature
 from graphc.signature import signature_of
+from graphc.support import support_object
 
 
 @dataclass(frozen=True)
@@ -79,13 +77,8 @@ class Compilation:
 
     @cached_property
     def llvm(self) -> str:
-        """The module as LLVM IR text."""
-        module = self._module()
-        emit_call(module)
-        emit_draw(module)
-        if "step" in self.entries:
-            emit_epoch(module)
-        return module.text()
+        """The model's own module as LLVM IR text."""
+        return self._module().text()
 
     @cached_property
     def object_code(self) -> bytes:
@@ -97,8 +90,8 @@ class Compilation:
 
     @cached_property
     def image(self) -> bytes:
-        """The object code as a shared object."""
-        return link(self.object_code)
+        """The object code as a shared object, with what all models have in common."""
+        return link(self.object_code, support_object(self.options.target))
 
     @cached_property
     def signature(self) -> Signature:
@@ -126,4 +119,4 @@ class Compilation:
 
     def c_library(self, name: str) -> bytes:
         """The library for C as a shared object that is called `name`."""
-        return link(self.c_object, name)
+        return link(self.c_object, name=name)

@@ -1,11 +1,11 @@
-"""The linker: one relocatable object -> one ELF shared object.
+"""The linker: relocatable objects -> one ELF shared object.
 
     segment 0  read         ELF header, symbols, names, hash table, relocations left for loading, constants
     segment 1  execute      code, and a stub for every function of another library
     segment 2  read         (once loaded) the dynamic table, and words that hold addresses found at loading
     the rest   not loaded   names of functions for debuggers and profilers, section headers
 
-The same object gives the same bytes.
+The same objects give the same bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from __future__ import annotations
 import struct
 
 from graphc.linking.machine import machine_of
-from graphc.linking.relocatable import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Relocatable, Relocation, Symbol, read
+from graphc.linking.relocatable import (
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    SHF_WRITE,
+    Relocatable,
+    Relocation,
+    Symbol,
+    joined,
+    read,
+)
 from graphc.linking.shared_object import SHT_STRTAB, Chunk, SharedObject, Strings
 from graphc.runtime import elf
 from graphc.runtime.errors import InternalError
@@ -34,12 +43,13 @@ DT_NEEDED, DT_RELAENT, DT_SYMENT, DT_SONAME, DT_BIND_NOW = 1, 9, 11, 14, 24
 GLOBAL, FUNCTION = 0x10, 2  # of a symbol's info
 
 
-def link(object_code: bytes, name: str | None = None) -> bytes:
-    """The shared object, called `name` if that is given; it exports the global symbols of the object.
+def link(*objects: bytes, name: str | None = None) -> bytes:
+    """The shared object, called `name` if that is given; it exports the global symbols of the objects.
 
-    `InternalError` for object code that is not ELF, keeps state, or needs more than functions of libc and libm.
+    The objects do not need each other. `InternalError` for object code that is not ELF, keeps state, or needs more
+    than functions of libc and libm.
     """
-    return _Linker(read(object_code), name).link()
+    return _Linker(joined([read(one) for one in objects]), name).link()
 
 
 class _Linker:

@@ -5,8 +5,8 @@ The file is our own compiler's, so what cannot be read is an `InternalError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from graphc.runtime import elf
 from graphc.runtime.errors import InternalError
@@ -81,6 +81,32 @@ def read(data: bytes) -> Relocatable:
         for offset, info, addend in elf.RELOCATION.iter_unpack(_contents(data, header))
     )
     return Relocatable(machine, sections, symbols, relocations)
+
+
+def joined(objects: Sequence[Relocatable]) -> Relocatable:
+    """Objects as one, each in sections of its own; `InternalError` if two define the same global symbol."""
+    sections: dict[int, Section] = {}
+    symbols: list[Symbol] = []
+    relocations: list[Relocation] = []
+    for one in objects:
+        if one.machine != objects[0].machine:
+            raise InternalError("objects for different machines cannot be linked")
+        before = max(sections, default=-1) + 1
+        sections |= {before + number: section for number, section in one.sections.items()}
+        moved = {symbol: _moved(symbol, before) for symbol in one.symbols}
+        symbols += [moved[symbol] for symbol in one.symbols]
+        relocations += [
+            replace(place, section=before + place.section, symbol=moved[place.symbol]) for place in one.relocations
+        ]
+    exported = [symbol.name for symbol in symbols if symbol.is_global and symbol.section is not None]
+    twice = sorted({name for name in exported if exported.count(name) > 1})
+    if twice:
+        raise InternalError(f"two objects define {', '.join(twice)}")
+    return Relocatable(objects[0].machine, sections, tuple(symbols), tuple(relocations))
+
+
+def _moved(symbol: Symbol, before: int) -> Symbol:
+    return symbol if symbol.section is None else replace(symbol, section=before + symbol.section)
 
 
 def _contents(data: bytes, header: tuple[int, ...]) -> bytes:

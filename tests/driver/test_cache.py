@@ -241,6 +241,22 @@ def test_the_tables_of_the_parser_are_kept_and_made_again_if_they_are_damaged(
     parser._build.cache_clear()
 
 
+def test_what_all_artifacts_share_is_kept_and_made_again_if_it_is_damaged(folder: Path) -> None:
+    from graphc.support import support_object
+
+    support_object.cache_clear()
+    expected = graphc.compile_source(SOURCE).artifact.to_bytes()
+    (entry,) = folder.glob("*.o")
+    whole = entry.read_bytes()
+    for content in (whole, b"", whole[:-1], bytes(len(whole))):
+        entry.write_bytes(content)
+        only_entry(folder).unlink()
+        support_object.cache_clear()
+        assert graphc.compile_source(SOURCE).artifact.to_bytes() == expected
+        assert entry.read_bytes() == whole
+    support_object.cache_clear()
+
+
 def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     left = tmp_path / f".graphc-{gone.stdout.strip()}-00.tmp"

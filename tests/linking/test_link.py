@@ -55,7 +55,7 @@ ON_X86 = pytest.mark.skipif(not host().is_x86 or sys.platform != "linux", reason
 
 
 def image(text: str = TEXT, target: Target | None = None, name: str | None = None) -> bytes:
-    return link(compile_object(text, target or host()), name)
+    return link(compile_object(text, target or host()), name=name)
 
 
 def check(chosen: object, power: object, where: object) -> None:
@@ -151,3 +151,22 @@ def test_aarch64_constants_and_calls_lead_where_they_should() -> None:
     word_address = (stubs[0] & ~0xFFF) + high * 4096 + (load >> 10 & 0xFFF) * 8
     assert word_address == tables.relocations[0][0]
     assert jump == 0xD61F0220  # br x17
+
+
+def test_objects_are_linked_side_by_side() -> None:
+    """Each with its constants and its own `helper`, which is not the other's; the same bytes every time."""
+    text = "define internal double @helper(double %x) noinline {{\n  %y = fadd double %x, {0}\n  ret double %y\n}}\n"
+    text += "define double @{1}(double %x) {{\n  %y = call double @helper(double %x)\n  ret double %y\n}}\n"
+    objects = [compile_object(text.format(*given), host()) for given in (("0.1", "one"), ("0.2", "two"))]
+    image = link(*objects)
+    assert image == link(*objects)
+    library = Library(image, ["one", "two"])
+    for name, expected in (("one", 0.1), ("two", 0.2)):
+        function = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(library.address(name))
+        assert function(1.0) == 1.0 + expected
+
+
+def test_two_objects_with_one_global_symbol_are_refused() -> None:
+    text = "define i64 @same() {\n  ret i64 1\n}\n"
+    with pytest.raises(InternalError, match="two objects define same"):
+        link(compile_object(text, host()), compile_object(text, host()))

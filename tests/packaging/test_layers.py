@@ -42,8 +42,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "graphc.run_folder": ("graphc.pictures", "graphc.ir", "graphc.runtime"),
     "graphc.graph_function": ("graphc",),  # like the driver, for one graph instead of a file
     "graphc.signature": ("graphc.codegen", "graphc.program", "graphc.ir", "graphc.runtime"),
+    "graphc.support": ("graphc.cache", "graphc.cache_key", "graphc.codegen"),
     "graphc.compilation": (
         "graphc.signature",
+        "graphc.support",
         "graphc.linking",
         "graphc.c_api",
         "graphc.codegen",
