@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from graphc.codegen.llvm import Function, Index, Module, Value, const
-from graphc.codegen.micro_kernel import amount, emit_micro_kernel, packed_strides
+from graphc.codegen.micro_kernel import amount, asks_ahead, emit_micro_kernel, packed_strides
 from graphc.codegen.packing import emit_packing, panel_elements
 from graphc.codegen.target import Target
 from graphc.codegen.tiling import (
@@ -276,17 +276,34 @@ class _Driver:
         self._chunks(low if done is None else done, high, self.plan.row_block, rows)
 
     def packing_rows(self, in_place: _Block, packed: _Block, low: Index, high: Index) -> None:
-        """`row_blocks` whose first row tile packs each panel for the others."""
+        """`row_blocks` whose first row tile packs each panel for the others; they ask for the panel that is next."""
         f, step = self.f, self.plan.row_block
         stop = self._minimum(f.add(low, step), high) if step else high
 
         def panel(i: Index) -> None:
             self.tile(in_place, i, low, low, [self._at(packed.b, f.mul(i, packed.panel_stride))])
-            self._each(f.add(low, 1), stop, lambda tile: self.tile(packed, i, tile, low))
+            second = f.add(low, 1)
+            ask = self._ask_for_next(in_place, i, second)
+            self._each(second, stop, lambda tile: self.tile(packed, i, tile, low, ask(tile)))
 
         self._each(0, in_place.count, panel)
         if step:
             self.row_blocks(packed, low, high, stop)
+
+    def _ask_for_next(self, block: _Block, i: Index, second: Index) -> Callable[[Index], Sequence[Value]]:
+        """What the row tiles from `second` on are told to ask for: a part each of the panel behind panel `i` of B."""
+        f, rows = self.f, self.plan.ahead * self.plan.height
+        if not rows:
+            return lambda tile: ()
+        k_stride, following = amount(f, self.contraction.k[0].b_stride), f.add(i, 1)
+        further = f.mul(block.depth, k_stride)  # behind the last panel comes the first one, with the next k
+        start = self._choose(following, block.count, f.mul(following, block.panel_stride), further)
+
+        def ask(tile: Index) -> Sequence[Value]:
+            part = f.mul(f.sub(tile, second), f.mul(k_stride, rows))
+            return self._at(block.b, f.add(start, part)), const("i1", 1)
+
+        return ask
 
     def tile(self, block: _Block, i: Index, tile: Index, low: Index, to: Sequence[Value] = ()) -> None:
         """One register tile: the row tile `tile` by panel `i` of the block."""
@@ -297,6 +314,8 @@ class _Driver:
             f.mul(block.k, amount(f, contraction.k[0].a_stride)),
         )
         column = f.add(block.first, f.mul(i, panel.vectors * self.plan.lanes))
+        if asks_ahead(self.plan, panel) and not to:
+            to = [block.b, const("i1", 0)]
         arguments = [
             a,
             self._at(block.b, f.mul(i, block.panel_stride)),
@@ -360,6 +379,12 @@ class _Driver:
             return
         with self.f.loop(low, high, step, may_be_empty=True) as loop:
             body(loop.index, self._minimum(self.f.add(loop.index, step), high))
+
+    def _choose(self, a: Index, b: Index, less: Index, otherwise: Index) -> Index:
+        """`less` if a < b."""
+        if isinstance(a, int) and isinstance(b, int):
+            return less if a < b else otherwise
+        return self.f.select(self.f.icmp("slt", self._i64(a), b), self._i64(less), otherwise)
 
     def _minimum(self, a: Index, b: Index) -> Index:
         if isinstance(a, int) and isinstance(b, int):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graphc.codegen.llvm import Function, Index, Module, Value, const, known, vector
-from graphc.codegen.tiling import Extent, Panel, Plan, Source, Tile
+from graphc.codegen.tiling import Announce, Extent, Panel, Plan, Source, Tile
 
 _ROW_GROUP = 3  # rows reached from one pointer when their distance is a register: p, p + d, p + 2d
 
@@ -33,16 +33,23 @@ def kernel_params(plan: Plan, panel: Panel) -> list[tuple[str, str]]:
 
     The strides of B are among them if it is read from either place; if k is cut into blocks: how many indices of the
     outermost k, whether sums of earlier blocks are at .partial, and whether more blocks follow. A kernel that packs
-    is told where to.
+    is told where to; one that asks for another panel of B: from where on, and whether it shall.
     """
     params = [("ptr", ".a"), ("ptr", ".b"), ("i64", ".row"), ("i64", ".column")]
     if panel.source is Source.EITHER:
         params += [("i64", f".stride{i}") for i in range(len(plan.contraction.k))]
     if panel.source is Source.PACKING:
         params.append(("ptr", ".panel"))
+    if asks_ahead(plan, panel):
+        params += [("ptr", ".ahead"), ("i1", ".asks")]
     if plan.k_block:
         params += [("i64", ".count"), ("ptr", ".partial"), ("i1", ".later"), ("i1", ".more")]
     return [*params, *plan.contraction.params]
+
+
+def asks_ahead(plan: Plan, panel: Panel) -> bool:
+    """Whether a kernel can ask for a part of the panel to be packed next."""
+    return bool(plan.ahead) and panel.source is Source.PACKED
 
 
 def emit_micro_kernel(plan: Plan, module: Module, height: int, panel: Panel) -> str:
@@ -147,7 +154,7 @@ class _Body:
         count = count_of(f, self.plan, level)
         turns = self.plan.unroll if level == len(axes) - 1 else 1
         values = [*accumulators, *a, *b]
-        if level == 0 and self.contraction.announce is not None:
+        if level == 0 and (self.contraction.announce is not None or asks_ahead(self.plan, self.panel)):
             part = f.mul(f.sdiv(count, self.height * turns), turns)
             values, count = self._announced(part, turns, values), f.sub(count, f.mul(part, self.height))
         whole = f.mul(f.sdiv(count, turns), turns)
@@ -177,13 +184,24 @@ class _Body:
     def _announced(self, part: Index, turns: int, values: list[Value]) -> list[Value]:
         """The same after `part` indices of the outermost axis for every row, each after what the row will need."""
         with self.f.loop(0, self.height, carried=values) as loop:
-            self._announce(loop.index)
+            if self.contraction.announce is not None:
+                self._announce(loop.index, self.contraction.announce)
+            if asks_ahead(self.plan, self.panel):
+                with self.f.when(self.f[".asks"]):
+                    self._ask_ahead(loop.index)
             loop.next = self._turns(0, part, turns, loop.values)
         return loop.results
 
-    def _announce(self, row: Value) -> None:
-        f, announce = self.f, self.contraction.announce
-        assert announce is not None
+    def _ask_ahead(self, row: Value) -> None:
+        """The row's share of what the tile asks for."""
+        f, stride = self.f, amount(self.f, self.contraction.k[0].b_stride)
+        start = f.offset(f[".ahead"], self.scalar, f.mul(row, f.mul(stride, self.plan.ahead)))
+        for k in range(self.plan.ahead):
+            for v in range(self.panel.vectors):
+                f.prefetch(f.offset(start, self.scalar, f.add(f.mul(stride, k), v * self.plan.lanes)), locality=2)
+
+    def _announce(self, row: Value, announce: Announce) -> None:
+        f = self.f
         columns = [f.add(f[".column"], v * self.plan.lanes) for v in range(self.panel.vectors)]
         if not self.plan.k_block:
             announce(f, self._params(), f.add(f[".row"], row), columns)

@@ -37,6 +37,7 @@ BLOCK_BYTES = 1 << 18  # of A, the rows that stay in the second-level cache whil
 FEW_ROWS = 32  # so few are done in one pass over all of B
 GROUP = 10  # panels of B walked together then
 FEW_TILES_TO_SHARE = 12  # row tiles of which one more or less shows in what a thread has to do
+LARGE_BYTES = 1 << 20  # a B that does not stay in the second-level cache: its next panel is asked for in advance
 KEPT_TILES = 128  # row tiles whose partial sums are kept at a time, if k is cut
 
 
@@ -139,6 +140,7 @@ class Plan:
     k_block: int | None  # indices of the outermost k in a block, if sums are cut into blocks
     row_block: int | None  # row tiles that meet a group of panels before the next ones do; None: all
     group: int  # full panels in a group
+    ahead: int = 0  # k of B that are asked for amid the sums of each row of a tile, for the next panel to be packed
 
     @property
     def unroll(self) -> int:
@@ -219,6 +221,7 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     )
     whole = Plan(merged, lanes, height, vectors, source, packs, _k_block(merged), None, 1)
     row_block = _row_block(whole)
+    whole = replace(whole, ahead=_ahead(whole, row_block))
     if row_block is None:
         return whole
     group = GROUP if isinstance(merged.n, str) else max(1, min(_group(whole), merged.n // whole.width))
@@ -232,6 +235,22 @@ def _height_to_share(contraction: Contraction, height: int, width: int) -> int:
         return height
     tiles = -(-m // height)
     return -(-m // (tiles + 1)) if tiles % 2 == 1 and 1 < tiles < FEW_TILES_TO_SHARE else height
+
+
+def _ahead(whole: Plan, row_block: int | None) -> int:
+    """The k of a panel, shared out between the rows of the tiles that meet the panel before.
+
+    A deep panel would not stay in the cache until it is packed.
+    """
+    m, n, (axis, *others) = whole.contraction.m, whole.contraction.n, whole.contraction.k
+    if not whole.packs_itself or others or isinstance(axis.b_stride, str) or isinstance(axis.extent, str):
+        return 0
+    assert isinstance(m, int), "asked before a kernel packs itself"
+    tiles = -(-m // whole.height)
+    tiles = tiles if row_block is None else min(tiles, row_block)
+    depth = whole.k_block or axis.extent
+    small = isinstance(n, str) or n * axis.extent * size(whole.contraction.scalar) < LARGE_BYTES
+    return 0 if small or tiles < 2 or depth > 2 * DEPTH else -(-depth // ((tiles - 1) * whole.height))
 
 
 def _group(whole: Plan) -> int:

@@ -231,11 +231,14 @@ def test_every_block_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         "PACK_STRIDE": 64,
         "LATE_PACK_ROW_TILES": 2,
         "PACK_ROW_TILES": 2,
+        "LARGE_BYTES": 99,
     }.items():
         monkeypatch.setattr(tiling, name, value)
     cases = random_cases(5, 18, ["", "m", "k", "n", "mk", "mnks"]) + CONVOLUTIONS
+    cases += [matrices(40, 70, 30, "NN"), matrices(33, 160, 64, "TN")]
     assert any(tiling.plan(case.contraction("x"), host()).k_block for case in cases)
     assert any(tiling.plan(case.contraction("x"), host()).row_block for case in cases)
+    assert any(tiling.plan(case.contraction("x"), host()).ahead for case in cases)
     run(cases, host())
 
 
@@ -308,6 +311,7 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
         matrices(784, 128, 32, "TN", "k"),
         matrices(64, 96, 64, "NN", "mks"),
         matrices(3, 128, 64, "NN"),
+        matrices(64, 1024, 900, "NN"),
     ],
     ids=str,
 )
@@ -323,6 +327,16 @@ def test_nothing_is_spilled_in_the_innermost_loop(case: Case, name: str, announc
         stack = [line for line in hot.splitlines() if re.search(r"\(%r[sb]p\)|\[sp", line)]
         if re.search(r"vfn?madd|fmla", hot):
             assert not stack, (function.splitlines()[0], stack)
+
+
+def test_the_panel_that_is_next_is_asked_for_if_a_matrix_is_large() -> None:
+    def ahead(m: int, n: int, k: int) -> int:
+        return tiling.plan(matrices(m, n, k, "NN").contraction("x"), named("x86-64-v4")).ahead
+
+    assert ahead(64, 1024, 3136) == 448 // 56  # seven tiles of eight rows have a part of 448 k each
+    assert ahead(256, 1024, 784) == 11  # of a block of ten tiles, nine ask for 88 of 784 k
+    assert ahead(64, 128, 784) == 0  # the whole matrix stays in the cache
+    assert ahead(8, 1024, 3136) == 0  # one tile, which packs nothing
 
 
 def on_this_machine(name: str) -> Target:
