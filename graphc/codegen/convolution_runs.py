@@ -67,7 +67,16 @@ def image_runs(n: Dim, size: int, stride: int, low: int, high: int, dilation: in
         runs.append(Run(first, stride, count, window, 1, taps, window_step, last, -tap_step))
     least = min((run.source for run in runs if run.taps), default=0)
     behind = -(-((size - 1) * dilation - high) // stride)
+    if isinstance(n, int):
+        windows = (n + low + high - (size - 1) * dilation - 1) // stride + 1
+        behind = max((_last(run) for run in runs if run.taps), default=0) - (windows - 1)
     return Axis(tuple(runs), max(0, -least), max(0, behind))
+
+
+def _last(run: Run) -> int:
+    """The last element of the source that a run of known length meets."""
+    assert isinstance(run.count, int)
+    return run.source + (run.count - 1) * run.source_step + (run.taps - 1) * run.source_tap_step
 
 
 def cut(axis: Axis, n: Dim) -> Axis:

@@ -99,17 +99,27 @@ class _Nest:
         """The statements for all runs of the axes that are not chosen yet."""
         axis = len(chosen)
         found: list[Stmt] = []
-        for number, run in enumerate(axes[axis].runs):
-            runs, every = [*chosen, run], [*pixel, Var(f"o{axis}r{number}", run.count)]
+        for number, runs in enumerate(self._together(axes[axis].runs)):
+            every = [*pixel, Var(f"o{axis}r{number}", runs[0].count)]
             if axis < self.rank - 1:
-                found.append(For(every[-1], self._runs(images, axes, runs, every)))
+                inner = [self._runs(images, axes, [*chosen, run], every) for run in runs]
+                found.append(For(every[-1], tuple(stmt for stmts in inner for stmt in stmts)))
                 continue
-            spatial = (affine(j) * r.step + r.first for j, r in zip(every, runs, strict=True))
-            at = (affine(self.n), *spatial, affine(self.channel))
-            taps = list(self._taps(runs, every, axes))
-            stores = epilogue(self.node, self.outputs, self.inputs, at, self._value(images, taps, at))
-            found.append(self.row(every[-1], stores))
+            stores = [store for run in runs for store in self._pixel(images, axes, [*chosen, run], every)]
+            found.append(self.row(every[-1], tuple(stores)))
         return tuple(found)
+
+    def _together(self, runs: tuple[Run, ...]) -> list[tuple[Run, ...]]:
+        """The runs that one loop takes: all of them if they are equally long and have few taps, else each alone."""
+        alike = all(run.count == runs[0].count and run.taps == 1 for run in runs)
+        return [runs] if alike else [(run,) for run in runs]
+
+    def _pixel(self, images: list[Image], axes: list[Axis], runs: list[Run], pixel: list[Var]) -> tuple[Stmt, ...]:
+        """The stores of one pixel of the runs."""
+        spatial = (affine(j) * r.step + r.first for j, r in zip(pixel, runs, strict=True))
+        at = (affine(self.n), *spatial, affine(self.channel))
+        taps = list(self._taps(runs, pixel, axes))
+        return epilogue(self.node, self.outputs, self.inputs, at, self._value(images, taps, at))
 
     def _taps(self, runs: list[Run], pixel: list[Var], axes: list[Axis]) -> Iterator[_Tap]:
         """The taps that meet a pixel of the result, in the order of the weights."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphc.ops  # noqa: F401
+from graphc.driver import stage_text
 from graphc.graph_function import compile_graph
 from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph
@@ -113,3 +114,26 @@ def test_what_is_no_pooling(op: str, types: tuple[TensorType, ...], changed: dic
     with pytest.raises(TypeMismatch) as caught:
         OPS[op].infer(*types, **{**PLAIN, **changed})
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(("side", "copied"), [("8", False), ("9", True), ("H", True)])
+def test_windows_side_by_side_are_spread_in_one_sweep(  # type: ignore[no-untyped-def]
+    tmp_path, side: str, copied: bool
+) -> None:
+    """Every window's cotangent is read once, where it lies; with a border if elements may be in no window."""
+    file = tmp_path / "pool.gc"
+    file.write_text(
+        f"dim H\nmodel net(x: f32[2, {side}, 8, 16]) -> (s: f32):\n"
+        "    param w: f32[16] = ones()\n"
+        "    s = sum(max_pool(x * w, size=2) * 3.0)\n"
+        "train net:\n    loss = s\n    optimizer = sgd(lr = 0.1)\n"
+    )
+    blocks = stage_text(file, "kernels", entry="step").split("\n\n")
+    (spread,) = [block for block in blocks if "pool_spread" in block]
+    assert ("scratch" in spread) == copied
+    if not copied:
+        assert [line.strip() for line in spread.splitlines() if line.strip().startswith("for o")] == [
+            "for o0r0 in 4:",
+            "for o1r0 in 4:",
+            "for o1r0 in 4:",
+        ]
