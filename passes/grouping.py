@@ -24,6 +24,9 @@ FRESH = frozenset({"pad", "concat", "gather"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
 EPILOGUE = 64  # instructions of an epilogue: it stands between the products
 MOST_PARTS = 6  # of a product that are in one register tile
+MOST_STORED = (
+    4  # results that follow such a tile: it stores a line of each at a time, rows apart, which memory is slow at
+)
 HEAVIEST = 640  # instructions of a group's innermost loop: LLVM's time grows faster than linearly with them
 
 
@@ -176,7 +179,18 @@ class _Builder:
         numbers = dict.fromkeys(part_of(x, node) for x in slices)
         if None in numbers or len(numbers) > MOST_PARTS or not slices[0].shape:
             return None
-        return slices[0] if len(numbers) * slices[0].shape[-1] == node.shape[-1] else None
+        whole = len(numbers) * slices[0].shape[-1] == node.shape[-1]
+        return slices[0] if whole and self._stored_behind(slices) <= MOST_STORED else None
+
+    def _stored_behind(self, slices: list[Node]) -> int:
+        """How many values would be stored if all that is elementwise behind the parts were one kernel."""
+        inside, pending = dict.fromkeys(slices), [*slices]
+        while pending:
+            for user in self.users[pending.pop()]:
+                if user not in inside and is_elementwise(user) and user.shape == slices[0].shape:
+                    inside[user] = None
+                    pending.append(user)
+        return sum(x in self.roots or any(user not in inside for user in self.users[x]) for x in inside)
 
     def _place_after(self, place: float) -> float:
         """A place behind `place` and before the next one."""
