@@ -211,7 +211,8 @@ class _Statements:
 
     def _folded(self, fold: Fold, old: Value) -> Value:
         value = self.code.wide(fold.value) if lanes(old.type) > 1 else self.code.value(fold.value)
-        return primitives.call(self.f, fold.combine, fold.temp.dtype, [old, value])
+        # what is new comes first: the test of min and max for NaN, which is of the first, then waits for nothing
+        return primitives.call(self.f, fold.combine, fold.temp.dtype, [value, old])
 
     def vector_loop(self, stmt: For) -> None:
         """Full vectors, then one masked vector for the rest; folds are folded over the lanes at the end."""
