@@ -31,7 +31,7 @@ from graphc.runtime.signature import ENTRIES
 WORKER, STOP = "graphc_worker", "graphc_stop"
 VARIABLE = "GRAPHC_THREADS"
 MOST = 256  # threads of a model
-_VERSION = 2
+_VERSION = 3
 PATIENCE, _CROWDED_PATIENCE = 80_000, 2_000  # ns to turn round before sleeping; if there are more threads than CPUs
 RELIEF = 24  # times as long as several threads have lost an entry runs on one
 FUTEX = {"x86_64": 202, "aarch64": 98}  # the number of the system call
@@ -123,7 +123,7 @@ class Pool:
         self._library = library  # the code in which workers wait must stay
         self._memory = aligned_bytes(POOL + LINE * (MOST + 1))
         self.address = int(self._memory.ctypes.data)
-        self._fields = (ctypes.c_int64 * 6).from_address(self.address)
+        self._fields = (ctypes.c_int64 * 7).from_address(self.address)
         self._fields[:] = [
             _VERSION,
             0,
@@ -131,6 +131,7 @@ class Pool:
             FUTEX[machine()],
             _symbol("clock_gettime"),
             RELIEF,
+            _symbol("sched_getcpu"),
         ]
         self._run, self._stop = library.function(WORKER, 2), library.function(STOP, 1)
         self.workers: list[threading.Thread] = []
@@ -196,7 +197,8 @@ def current() -> Pool | None:
 
 
 def _symbol(name: str) -> int:
-    return ctypes.cast(getattr(ctypes.CDLL(None), name), ctypes.c_void_p).value or 0
+    """The address of a function of the C library; 0 if it has none of the name."""
+    return ctypes.cast(getattr(ctypes.CDLL(None), name, None), ctypes.c_void_p).value or 0
 
 
 def _after_fork() -> None:

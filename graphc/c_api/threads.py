@@ -26,6 +26,7 @@ def emit_start(f: Function, module: Module, plan: Layout, threads: Value) -> Val
     for name, returns, params in (
         ("syscall", "i64", ["i64", "..."]),
         ("clock_gettime", "i32", ["i32", "ptr"]),
+        ("sched_getcpu", "i32", []),
         ("pthread_create", "i32", ["ptr", "ptr", "ptr", "ptr"]),
     ):
         module.declare(name, returns, params)
@@ -37,6 +38,7 @@ def emit_start(f: Function, module: Module, plan: Layout, threads: Value) -> Val
         f.store(value, f.offset(pool, "i64", i))
     f.store(Value("@clock_gettime", "ptr"), f.offset(pool, "i64", 4))
     f.store(const("i64", RELIEF), f.offset(pool, "i64", 5))
+    f.store(Value("@sched_getcpu", "ptr"), f.offset(pool, "i64", 6))
     start = Value(f"@{_start(module)}", "ptr")
     with f.loop(1, threads, carried=[const("i64", 0)], may_be_empty=True) as each:
         with f.when(f.icmp("eq", each.values[0], f.sub(each.index, 1)), [each.values[0]]) as part:  # none failed so far

@@ -10,12 +10,14 @@ name: the addresses of the system's functions lie in the pool, and where there a
                          32 whether the pool has been asked for (graphc/codegen/call_path.py)
                          64 the account of each entry (graphc.codegen.account)
     pool                  0 version   8 workers   16 syscall   24 number of futex   32 clock_gettime   40 relief
+                         48 sched_getcpu   56 for which CPU of the caller (i32), 60 and how many workers (i32) these
+                            have been placed (graphc/codegen/placement.py)
                          64 lock: 1 while a step, or the end, has the workers
                         128 job: function, table, dims, arena, threads, nanoseconds
                         192 arrived at the barrier (i32)   256 barriers passed (i32), 260 sleeping there (i32)
                         320 workers still at the job (i32), 324 whether its caller sleeps (i32)
                         384 forks
-    worker i >= 1   384 + 64 * i: jobs begun (i32), sleeping (i32), stop (i32), - , jobs done (i64)
+    worker i >= 1   384 + 64 * i: jobs begun (i32), sleeping (i32), stop (i32), number of the thread (i32), jobs done
 
 The lock is only tried: if the workers are busy with another model's step, a step runs on its caller's thread alone, to
 the same bits. It also does for a while if it was slower on several threads: its account tells.
@@ -25,17 +27,19 @@ from __future__ import annotations
 
 from graphc.codegen.account import Account, account_of
 from graphc.codegen.llvm import Function, Index, Module, Value, const
+from graphc.codegen.placement import emit_placement
 
-VERSION = 2
+VERSION = 3
 WORKER, STOP = "graphc_worker", "graphc_stop"  # what the runtime calls
 BODY = (("ptr", "table"), ("ptr", "dims"), ("ptr", "arena"), ("ptr", "pool"), ("i64", "index"), ("i64", "count"),
         ("i64", "patience"))  # the parameters of a function that runs on all threads  # fmt: skip
 
-_SYSCALL, _FUTEX, _CLOCK, _RELIEF = 16, 24, 32, 40
+_WORKERS, _SYSCALL, _FUTEX, _CLOCK, _RELIEF, _CPU, _PLACED = 8, 16, 24, 32, 40, 48, 56
 _LOCK, _JOB, _ARRIVED, _PASSED, _SLEEPING = 64, 128, 192, 256, 260
 _BUSY, _CALLER_SLEEPS, _FORKS = 320, 324, 384
 _LINE = 64
-_WORD, _ASLEEP, _STOP, _DONE = 0, 4, 8, 16  # of a worker's line
+_WORD, _ASLEEP, _STOP, _THREAD, _DONE = 0, 4, 8, 12, 16  # of a worker's line
+_GETTID = 186, 178  # on x86-64, on aarch64
 _TURNS = 64  # looks at a word between looks at the clock
 _MONOTONIC = 1
 NULL = Value("null", "ptr")
@@ -56,6 +60,7 @@ def _worker(module: Module) -> str:
     word, asleep = line, f.offset(line, "i8", _ASLEEP)
     job = f.offset(f["pool"], "i8", _JOB)
     patience = f.offset(job, "i64", 5)
+    _introduce(f, line)
     begin, run, end = f.fresh("wait"), f.fresh("run"), f.fresh("end")
     start, latch = f.block, f.fresh("latch")
     f.jump(begin)
@@ -85,6 +90,15 @@ def _worker(module: Module) -> str:
     f.begin(end)
     f.ret(const("i64", 0))
     return module.add(f)
+
+
+def _introduce(f: Function, line: Value) -> None:
+    """Says which thread of the system this worker is; a caller that came earlier has not placed it, so none has."""
+    system = f.load(f.offset(f["pool"], "i8", _SYSCALL), "ptr")
+    get = _GETTID[0 if f.target.is_x86 else 1]
+    thread = f.trunc(f.assign("i64", f"call i64 (i64, ...) {system.text}(i64 {get})"), "i32")
+    f.emit(f"store atomic {thread}, {f.offset(line, 'i8', _THREAD)} seq_cst, align 4")
+    f.emit(f"store atomic i64 0, {f.offset(f['pool'], 'i8', _PLACED)} seq_cst, align 8")
 
 
 def _stop(module: Module) -> str:
@@ -157,6 +171,7 @@ def _call_alone(f: Function) -> None:
 
 def _share(f: Function, module: Module, pool: Value, count: Value, patience: Value) -> None:
     """Tells the workers what to run, runs a part of it and waits for theirs."""
+    _place(f, module, pool)
     job = f.offset(pool, "i8", _JOB)
     for i, value in enumerate((f["body"], f["table"], f["dims"], f["arena"], count, patience)):
         f.store(value, f.offset(job, "i64", i))
@@ -170,6 +185,25 @@ def _share(f: Function, module: Module, pool: Value, count: Value, patience: Val
     given = ", ".join(map(str, (f["table"], f["dims"], f["arena"], pool, const("i64", 0), count, patience)))
     f.emit(f"call void {f['body'].text}({given})")
     _join(f, module, pool, busy, patience)
+
+
+def _place(f: Function, module: Module, pool: Value) -> None:
+    """Keeps the workers away from this thread's CPU, if it is another or there are other workers than at the last call.
+
+    What has been done is written before the numbers of threads are read, as `_introduce` writes its number first: one
+    of the two sees the other.
+    """
+    function = f.load(f.offset(pool, "i8", _CPU), "ptr")
+    with f.when(f.icmp("ne", function, NULL)):
+        cpu = f.assign("i32", f"call i32 {function.text}()")
+        workers = f.load(f.offset(pool, "i8", _WORKERS), "i64")
+        wanted = f.or_(f.shl(workers, 32), f.zext(cpu, "i64"))
+        placed = f.offset(pool, "i8", _PLACED)
+        before = f.assign("i64", f"load atomic i64, {placed} monotonic, align 8")
+        with f.when(f.icmp("ne", before, wanted), cold=True):
+            f.emit(f"store atomic {wanted}, {placed} seq_cst, align 8")
+            place = emit_placement(module, _WORKERS, _SYSCALL, (_FORKS, _LINE), _THREAD)
+            f.call(place, "void", pool, cpu)
 
 
 def _join(f: Function, module: Module, pool: Value, busy: Value, patience: Value) -> None:

@@ -29,7 +29,8 @@ from graphc.runtime.errors import InternalError
 
 LIBC = (
     "aligned_alloc", "clock_gettime", "free", "memcmp", "memcpy", "memmove", "memset", "pthread_create",
-    "pthread_join", "syscall",
+    "pthread_join",
+    "sched_getcpu", "syscall",
 )  # fmt: skip
 LIBM = (
     "ceil", "ceilf", "cos", "cosf", "exp", "expf", "floor", "floorf", "fma", "fmaf", "fmod", "fmodf", "ldexp",

@@ -46,7 +46,7 @@ train net:
 """
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="shared objects of ELF")
 ALLOWED = {"aligned_alloc", "clock_gettime", "free", "memcmp", "memcpy", "memmove", "memset", "syscall"}
-ALLOWED |= {"pthread_create", "pthread_join"}
+ALLOWED |= {"pthread_create", "pthread_join", "sched_getcpu"}
 OK, ERROR_NULL, ERROR_SIZES, ERROR_ARENA, ERROR_INDEX, ERROR_DATA, ERROR_MEMORY, ERROR_THREADS, ERROR_CPU = range(9)
 
 

@@ -235,6 +235,35 @@ print(model.params["one.w"].sum(), flush=True)
     assert len(done.stdout.split()) == 2 and len(set(done.stdout.split())) == 1
 
 
+@needs_pool
+def test_workers_are_kept_away_from_the_cpu_of_their_caller() -> None:
+    """Those for which there is another: two threads of a step on one CPU would take turns."""
+    done = run("""
+import ctypes
+mine = os.sched_getaffinity(0)
+model = graphc.compile_source(MLP, threads=len(mine) + 1)
+model.team.start()
+pool = threads.current()
+pool.insist()
+model.step(x=x, y=y)
+numbers = [worker.native_id for worker in pool.workers]
+def placed(caller):
+    os.sched_setaffinity(0, caller)
+    for number in numbers:
+        os.sched_setaffinity(number, mine)
+    key = ctypes.c_int32.from_address(pool.address + 56)
+    key.value = -1  # as if the caller had been elsewhere
+    model.step(x=x, y=y)
+    return key.value, [os.sched_getaffinity(number) for number in numbers]
+for cpu in sorted(mine):
+    assert placed({cpu}) == (cpu, [mine] * len(mine))  # there is no other CPU: workers stay where they are
+    cpu, (*others, last) = placed(mine)
+    assert others == [mine - {cpu}] * len(others) and last == mine
+print("ok")
+""")
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+
+
 def test_a_model_may_be_dropped_while_the_pool_lives() -> None:
     done = run("""
 for count in (2, 3, 2):

@@ -16,7 +16,7 @@ from typing import Any
 from .candidates import compare, first_values, graphc_model, graphc_twin, peers
 from .case import TIMED_RATE, Case, Twin
 
-PAUSE = 2e-3  # seconds before a turn, and again as long as threads of the candidates before spin: see `rest`
+PAUSE = 1e-2  # seconds before a turn, again and again while threads of others turn round; some systems count in 4 ms
 LONGEST_PAUSE = 0.2
 TURN = 0.02  # seconds of steps in one turn
 # candidate -> what to import first, so that it does not count as compiling
