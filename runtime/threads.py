@@ -198,7 +198,8 @@ def current() -> Pool | None:
 
 def _symbol(name: str) -> int:
     """The address of a function of the C library; 0 if it has none of the name."""
-    return ctypes.cast(getattr(ctypes.CDLL(None), name, None), ctypes.c_void_p).value or 0
+    library = ctypes.CDLL(None)
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 if hasattr(library, name) else 0
 
 
 def _after_fork() -> None:
