@@ -33,6 +33,7 @@ FEW_TILES = 64  # row tiles over which the cost of packing shows
 PACK_DEPTH = 32  # .. and the panel is deep enough
 FAR = 1024  # neighbouring k of A so many bytes apart fill the ways of the caches sooner
 DEPTH, FAR_DEPTH = 512, 256  # k in a block, if there are more than two blocks of it
+SHORT_DEPTH, SHORT_GROUP = 128, 4  # k in a block that so many panels share, where all rows meet a panel
 BLOCK_BYTES = 1 << 18  # of A, the rows that stay in the second-level cache while a group of panels passes
 FEW_ROWS = 32  # so few are done in one pass over all of B
 GROUP = 10  # panels of B walked together then
@@ -221,6 +222,8 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     )
     whole = Plan(merged, lanes, height, vectors, source, packs, _k_block(merged), None, 1)
     row_block = _row_block(whole)
+    if row_block is None:
+        whole = _in_short_blocks(whole)
     whole = replace(whole, ahead=_ahead(whole, row_block))
     if row_block is None:
         return whole
@@ -267,12 +270,37 @@ def _k_block(contraction: Contraction) -> int | None:
         return None
     far = contraction.k[-1].a_stride
     limit = FAR_DEPTH if isinstance(far, str) or far * size(contraction.scalar) >= FAR else DEPTH
-    outer, *others = [axis.extent for axis in contraction.k]
-    inner = prod(extent if isinstance(extent, int) else 1 for extent in others)
+    outer, inner = contraction.k[0].extent, _inner_depth(contraction)
     if isinstance(outer, str):
         return max(1, limit // inner)
     blocks = -(-outer * inner // limit)
-    return -(-outer // min(blocks, outer)) if blocks > 2 and outer > 1 else None
+    return _even_blocks(outer, blocks) if blocks > 2 and outer > 1 else None
+
+
+def _in_short_blocks(whole: Plan) -> Plan:
+    """The same with shorter blocks of k, if sums are cut and all rows meet a panel: a few panels share a block then.
+
+    Their packed parts, A's rows and the sums of all tiles stay in the second-level cache, and A is read less often.
+    Not where packing transposes B, of which it reads long columns.
+    """
+    n = whole.contraction.n
+    if whole.k_block is None or isinstance(n, str) or n < 2 * whole.width or whole.contraction.b_column_stride != 1:
+        return whole
+    outer, inner = whole.contraction.k[0].extent, _inner_depth(whole.contraction)
+    if isinstance(outer, int):
+        step = _even_blocks(outer, -(-outer * inner // SHORT_DEPTH))
+    else:
+        step = max(1, SHORT_DEPTH // inner)
+    return replace(whole, k_block=step, group=min(SHORT_GROUP, n // whole.width))
+
+
+def _inner_depth(contraction: Contraction) -> int:
+    """The number of k of all axes but the outermost, as far as it is known."""
+    return prod(axis.extent for axis in contraction.k[1:] if isinstance(axis.extent, int))
+
+
+def _even_blocks(extent: int, blocks: int) -> int:
+    return -(-extent // min(blocks, extent))
 
 
 def _row_block(whole: Plan) -> int | None:
