@@ -16,10 +16,9 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import ConstArray, Node
 from graphc.ops.contraction import may_split, part_of
 from graphc.ops.movement import is_joined
-from graphc.ops.op import Pointwise, Reduction, Structured
+from graphc.ops.op import IndexMap, Pointwise, Reduction, Structured
 from graphc.passes.cost import weight
 
-MOVES = frozenset({"iota", "dim", "broadcast", "transpose", "slice", "reverse"})
 FRESH = frozenset({"pad", "concat", "gather"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
 EPILOGUE = 64  # instructions of an epilogue: it stands between the products
@@ -31,8 +30,10 @@ HEAVIEST = 640  # instructions of a group's innermost loop: LLVM's time grows fa
 
 
 def is_free(node: Node) -> bool:
-    """A splat or an index mapping: part of whatever kernel reads it, never stored for it."""
-    return node.op in MOVES or (node.op == "const" and not isinstance(node.attr("value"), ConstArray))
+    """A splat, a position or an index mapping: part of whatever kernel reads it, never stored for it."""
+    if node.op == "const":
+        return not isinstance(node.attr("value"), ConstArray)
+    return node.op in ("iota", "dim") or isinstance(node.definition, IndexMap)
 
 
 def is_memory(node: Node) -> bool:

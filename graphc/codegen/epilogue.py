@@ -8,6 +8,7 @@ from graphc.codegen import loops
 from graphc.codegen.kernel import Affine, Buffer, Scalar, Store
 from graphc.codegen.scalars import Pull, linear
 from graphc.ir.node import Node
+from graphc.ops.op import Elementwise
 
 
 def epilogue(
@@ -23,6 +24,6 @@ def epilogue(
     for known, scalar in {**(given or {}), node: value}.items():
         pull.give(known, at, scalar)
     for inner in loops.inner_nodes(list(outputs), inputs):  # in order: a long chain needs no recursion
-        if inner is not node and inner.shape == node.shape and loops.is_elementwise(inner):
+        if inner is not node and inner.shape == node.shape and isinstance(inner.definition, Elementwise):
             pull.read(inner, at)
     return tuple(Store(out, linear(out, at), pull.read(n, at)) for n, out in outputs.items())

@@ -16,9 +16,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, make
 from graphc.ir.types import BOOL, I64, DType
 from graphc.ops.build import cast, compare, fill, reduce, size_of
-
-SAME_ELEMENTS = frozenset({"reshape", "broadcast", "transpose", "reverse"})
-KEEPS_VALUES = SAME_ELEMENTS | {"cast", "slice"}
+from graphc.ops.op import IndexMap
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def index_bounds(graph: Graph) -> Iterator[IndexBound]:
         while _has_same_elements(index):
             index = index.inputs[0]
         leaf = index
-        while leaf.op in KEEPS_VALUES:
+        while _moves(leaf) or leaf.op == "cast":
             leaf = leaf.inputs[0]
         if leaf.is_leaf:
             seen[IndexBound(leaf, index, size, ignore)] = None
@@ -70,7 +68,14 @@ def _uses(graph: Graph) -> Iterator[tuple[Node, Dim, int | None]]:
 
 def _has_same_elements(node: Node) -> bool:
     """Whether the node's operand has the same numbers as elements."""
-    return node.op in SAME_ELEMENTS or (node.op == "cast" and _holds(node.dtype, node.inputs[0].dtype))
+    if node.op == "cast":
+        return _holds(node.dtype, node.inputs[0].dtype)
+    return _moves(node) and getattr(node.definition, "keeps_all", True)
+
+
+def _moves(node: Node) -> bool:
+    """Whether the elements of the node are some of its operand's, at other places."""
+    return node.op == "reshape" or isinstance(node.definition, IndexMap)
 
 
 def _holds(wide: DType, narrow: DType) -> bool:

@@ -16,7 +16,7 @@ Extents and strides are dimensions, so that one kernel serves every admissible s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -279,6 +279,21 @@ def indices(scalar: Scalar) -> tuple[Affine, ...]:
         case Position(_, index):
             return (index,)
     return ()
+
+
+def statements(stmts: Sequence[Stmt]) -> Iterator[Stmt]:
+    """The statements, and those inside of loops and epilogues, in order."""
+    for stmt in stmts:
+        yield stmt
+        if isinstance(stmt, For):
+            yield from statements(stmt.body)
+        elif isinstance(stmt, Contract):
+            yield from statements(stmt.epilogue)
+
+
+def stores_of(stmts: Sequence[Stmt]) -> Iterator[Store]:
+    """The stores among `statements`."""
+    return (stmt for stmt in statements(stmts) if isinstance(stmt, Store))
 
 
 def scalars_of(stmts: tuple[Stmt, ...]) -> Iterator[Scalar]:

@@ -261,6 +261,7 @@ class _Statements:
 
 
 def _stores_in(stmts: Sequence[Stmt]) -> list[Store]:
+    """The stores of loops; the indices of an epilogue's are made beside the register tile."""
     found: list[Store] = []
     for stmt in stmts:
         if isinstance(stmt, For):

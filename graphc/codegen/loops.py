@@ -27,12 +27,13 @@ from graphc.codegen.kernel import (
     closure,
     indices,
     scalars_of,
+    stores_of,
 )
 from graphc.codegen.scalars import Pull, linear, merges
 from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
 from graphc.ops.movement import is_joined
-from graphc.ops.op import DEAR, Reduction, instructions
+from graphc.ops.op import DEAR, Elementwise, Reduction, instructions
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Nest:
     def mergeable_runs(self) -> list[tuple[int, ...]]:
         """Runs of neighbouring axes, all kept or all folded, that every index steps through as one axis."""
         every = closure(tuple(scalars_of(self.stmts)))
-        at = [i for s in every for i in indices(s)] + [s.at for s in _stores(self.stmts)]
+        at = [i for s in every for i in indices(s)] + [s.at for s in stores_of(self.stmts)]
         runs: list[tuple[int, ...]] = []
         for axis, (var, folded) in enumerate(self.vars):
             if runs and self.vars[axis - 1][1] == folded and merges(at, self.vars[axis - 1][0], var):
@@ -205,7 +206,7 @@ class Nest:
                     stack.append(x)
         reachable = dict.fromkeys(todo)
         for x in self.inner:
-            if x in reachable and is_elementwise(x):
+            if x in reachable and isinstance(x.definition, Elementwise):
                 self.pull.read(x, at)
         return self.pull.read(node, at)
 
@@ -260,21 +261,4 @@ class Nest:
         return {n: None for n in self.inner if n in needed}
 
 
-def is_elementwise(node: Node) -> bool:
-    return all(x.shape == node.shape for x in node.inputs) and bool(node.inputs) and node.op not in _MOVES
-
-
-_MOVES = frozenset({"transpose", "reverse", "slice", "pad", "concat", "gather", "broadcast", "reshape"})
-
-
-def _stores(stmts: tuple[Stmt, ...]) -> list[Store]:
-    found: list[Store] = []
-    for stmt in stmts:
-        if isinstance(stmt, For):
-            found += _stores(stmt.body)
-        elif isinstance(stmt, Store):
-            found.append(stmt)
-    return found
-
-
-__all__ = ["Nest", "Space", "build", "inner_nodes", "is_elementwise", "space_of"]
+__all__ = ["Nest", "Space", "build", "inner_nodes", "space_of"]

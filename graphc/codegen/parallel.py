@@ -28,6 +28,7 @@ from graphc.codegen.kernel import (
     Var,
     closure,
     scalars_of,
+    statements,
 )
 from graphc.codegen.target import Target
 from graphc.ir.dims import Dim, is_at_least
@@ -158,7 +159,7 @@ def _private_of_loop(loop: For, outer: Sequence[Var]) -> dict[Buffer, None] | No
     """
     private: dict[Buffer, None] = {}
     shared: dict[Buffer, Affine] = {}
-    for stmt in _every((loop,)):
+    for stmt in statements((loop,)):
         if isinstance(stmt, Contract) and stmt.workspace is not None:
             private[stmt.workspace] = None
         if isinstance(stmt, Routine):
@@ -182,9 +183,9 @@ def _private_of_contractions(stmt: Stmt) -> dict[Buffer, None] | None:
     """The scratch around contractions whose tiles are shared out; None if there is more than that around them."""
     private: dict[Buffer, None] = {}
     stored: dict[Buffer, None] = {}
-    contractions = [s for s in _every((stmt,)) if isinstance(s, Contract)]
+    contractions = [s for s in statements((stmt,)) if isinstance(s, Contract)]
     inside = {id(store) for c in contractions for store in c.epilogue}
-    for one in _every((stmt,)):
+    for one in statements((stmt,)):
         if isinstance(one, Routine) or (isinstance(one, For) and one.folds):
             return None
         if isinstance(one, Contract):
@@ -213,7 +214,7 @@ def _is_read_elsewhere(stmts: Sequence[Stmt], buffer: Buffer, at: Affine, own: S
     """
     if any(_key(load.at) != _key(at) for load in _loads(stmts, buffer)):
         return True
-    operands = [one for s in _every(stmts) if isinstance(s, Contract) for one in _operands(s) if one[0] is buffer]
+    operands = [one for s in statements(stmts) if isinstance(s, Contract) for one in _operands(s) if one[0] is buffer]
     if not operands:
         return False
     blocks = [_block(at, own, [])] + [_block(place, own, steps) for _, place, steps in operands]
@@ -257,18 +258,9 @@ def _key(at: Affine) -> Any:
     return at.constant, dict(at.terms)
 
 
-def _every(stmts: Sequence[Stmt]) -> Iterator[Stmt]:
-    for stmt in stmts:
-        yield stmt
-        if isinstance(stmt, For):
-            yield from _every(stmt.body)
-        elif isinstance(stmt, Contract):
-            yield from stmt.epilogue
-
-
 def _reads(stmts: Sequence[Stmt]) -> dict[Buffer, None]:
     found = {s.buffer: None for s in closure(tuple(scalars_of(tuple(stmts)))) if isinstance(s, Load)}
-    for stmt in _every(stmts):
+    for stmt in statements(stmts):
         if isinstance(stmt, Contract):
             found.update({stmt.a: None, stmt.b: None})
             places = [term for at in (stmt.a_at, stmt.b_at) for term, _ in at.terms if isinstance(term, Scalar)]
@@ -280,7 +272,7 @@ def _reads(stmts: Sequence[Stmt]) -> dict[Buffer, None]:
 
 def _writes(stmts: Sequence[Stmt]) -> dict[Buffer, None]:
     found: dict[Buffer, None] = {}
-    for stmt in _every(stmts):
+    for stmt in statements(stmts):
         if isinstance(stmt, Store):
             found[stmt.buffer] = None
         elif isinstance(stmt, Contract) and stmt.workspace is not None:

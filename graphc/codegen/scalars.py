@@ -23,11 +23,10 @@ from graphc.codegen.kernel import (
     affine,
 )
 from graphc.ir.dims import Dim
-from graphc.ir.node import Node, freeze
+from graphc.ir.node import OPS, Node, freeze
 from graphc.ir.types import BOOL, I64, DType
+from graphc.ops.op import IndexMap
 
-MAPPINGS = frozenset({"broadcast", "transpose", "slice", "reverse"})
-"""Ops that only read their operand at another index."""
 PREDICATES = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf"})
 
 
@@ -55,7 +54,7 @@ class Pull:
             buffer = self.buffers.get(operand)
             if buffer is not None:
                 value = Load(operand.dtype, buffer, linear(buffer, at))
-            elif operand.op in MAPPINGS:
+            elif isinstance(operand.definition, IndexMap):
                 value = self.read(*self._behind(operand, at))
             else:
                 value = operand.definition.lower(self, operand, at)
@@ -64,8 +63,10 @@ class Pull:
 
     def _behind(self, operand: Node, at: tuple[Any, ...]) -> tuple[Node, tuple[Any, ...]]:
         """What a chain of index mappings reads in the end, and where; a loop, as chains may be long."""
-        while operand.op in MAPPINGS and operand not in self.buffers and _key(operand, at) not in self.values:
-            operand, place = operand.definition.lower(_Place(), operand, at)
+        while operand not in self.buffers and _key(operand, at) not in self.values:
+            if not isinstance(operand.definition, IndexMap):
+                break
+            operand, place = OPS[operand.op].lower(_Place(), operand, at)
             at = tuple(affine(index) for index in place)
         return operand, at
 

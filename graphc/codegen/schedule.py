@@ -22,6 +22,8 @@ from graphc.codegen.kernel import (
     Store,
     closure,
     scalars_of,
+    statements,
+    stores_of,
 )
 from graphc.codegen.lower import lower
 from graphc.codegen.recurrence import plan_loop
@@ -141,10 +143,10 @@ def _reads_as_it_writes(task: Task, leaf: Node, memory: Memory, plan: Schedule) 
     """Whether the task reads the leaf, if at all, only at the element that it writes in the same turn."""
     inputs = [b for b, m in task.reads.items() if m is plan.memory[leaf]]
     output = next(b for b, m in task.writes.items() if m is memory)
-    if any(isinstance(s, Routine) and {*s.buffers} & {*inputs} for s in _every(task.kernel.body)):
+    if any(isinstance(s, Routine) and {*s.buffers} & {*inputs} for s in statements(task.kernel.body)):
         return False
-    at = [_key(s.at) for s in _stores(task.kernel.body) if s.buffer is output]
-    if len(at) != 1 or any(isinstance(s, Contract) and {s.a, s.b} & {*inputs} for s in _every(task.kernel.body)):
+    at = [_key(s.at) for s in stores_of(task.kernel.body) if s.buffer is output]
+    if len(at) != 1 or any(isinstance(s, Contract) and {s.a, s.b} & {*inputs} for s in statements(task.kernel.body)):
         return not inputs
     loads = [s for s in closure(tuple(scalars_of(task.kernel.body))) if isinstance(s, Load) and s.buffer in inputs]
     return all(_key(s.at) == at[0] for s in loads)
@@ -156,7 +158,7 @@ def _leave_in_place(task: Task) -> None:
     if len(kept) == len(task.kernel.body):
         return
     read = {s.buffer: None for s in closure(tuple(scalars_of(kept))) if isinstance(s, Load)}
-    read |= {b: None for s in _every(kept) if isinstance(s, Routine) for b in s.buffers}
+    read |= {b: None for s in statements(kept) if isinstance(s, Routine) for b in s.buffers}
     task.reads = {buffer: memory for buffer, memory in task.reads.items() if buffer in read}
     buffers = tuple(b for b in task.kernel.buffers if b.role != "in" or b in read)
     task.kernel = replace(task.kernel, buffers=buffers, body=kept)
@@ -173,21 +175,6 @@ def _copies_onto_itself(stmt: Stmt, task: Task) -> bool:
 
 def _key(at: Affine) -> object:
     return at.constant, dict(at.terms)
-
-
-def _every(stmts: tuple[Stmt, ...]) -> list[Stmt]:
-    found: list[Stmt] = []
-    for stmt in stmts:
-        found.append(stmt)
-        if isinstance(stmt, For):
-            found += _every(stmt.body)
-        elif isinstance(stmt, Contract):
-            found += stmt.epilogue
-    return found
-
-
-def _stores(stmts: tuple[Stmt, ...]) -> list[Store]:
-    return [s for s in _every(stmts) if isinstance(s, Store)]
 
 
 def _order(plan: Schedule) -> Node | None:

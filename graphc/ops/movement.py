@@ -10,7 +10,7 @@ from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node, make
 from graphc.ir.types import F64, I32, I64, TensorType
 from graphc.ops.build import reduce, remaining
-from graphc.ops.op import Array, Cotangents, Index, Lowering, Pointwise, Sample, Scalar, expect, register
+from graphc.ops.op import Array, Cotangents, Index, IndexMap, Lowering, Pointwise, Sample, Scalar, expect, register
 from graphc.ops.rules import check_axes, check_axis, check_shape, text
 
 
@@ -66,7 +66,7 @@ class Reshape(Pointwise):
 
 
 @register
-class Transpose(Pointwise):
+class Transpose(IndexMap):
     """transpose(x, perm): axis i of the result is axis perm[i] of x."""
 
     name = "transpose"
@@ -94,7 +94,7 @@ class Transpose(Pointwise):
 
 
 @register
-class Broadcast(Pointwise):
+class Broadcast(IndexMap):
     """broadcast(x, shape, axes): axis i of x becomes axis axes[i] of the result, the same along the others.
 
     The axes ascend; dimensions must be equal, a 1 does not stretch.
@@ -178,7 +178,7 @@ class Concat(Pointwise):
 
 
 @register
-class Reverse(Pointwise):
+class Reverse(IndexMap):
     """reverse(x, axes): the order along the axes turned round."""
 
     name = "reverse"

@@ -116,6 +116,15 @@ class Elementwise(Pointwise):
         return b.call(self.name, *(b.read(x, at) for x in node.inputs))
 
 
+class IndexMap(Pointwise):
+    """Only reads its operand at another index: part of whatever kernel reads it, and never stored for it.
+
+    `keeps_all` says that every element of the operand is one of the result.
+    """
+
+    keeps_all: ClassVar[bool] = True
+
+
 class Reduction(Op):
     """Folds the axes `axes` away with an associative scalar operation.
 

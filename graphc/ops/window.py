@@ -10,7 +10,7 @@ import numpy as np
 from graphc.ir.dims import Dim, bounds
 from graphc.ir.node import Node, make
 from graphc.ir.types import BOOL, F64, I32, I64, TensorType
-from graphc.ops.op import Array, Cotangents, Index, Lowering, Pointwise, Sample, Scalar, expect, register
+from graphc.ops.op import Array, Cotangents, Index, IndexMap, Lowering, Pointwise, Sample, Scalar, expect, register
 from graphc.ops.rules import is_dim
 
 Dims = tuple[Dim, ...]
@@ -29,13 +29,14 @@ def _check_lengths(op: str, x: TensorType, **attrs: Any) -> None:
 
 
 @register
-class Slice(Pointwise):
+class Slice(IndexMap):
     """slice(x, start, stop, step): along each axis the indices start, start + step, ... below stop.
 
     0 <= start <= stop <= the axis; what cannot be decided for a size known at the call must be required there.
     """
 
     name = "slice"
+    keeps_all = False
 
     def infer(self, x: TensorType, *, start: Dims, stop: Dims, step: tuple[int, ...]) -> TensorType:
         _check_lengths("slice", x, start=start, stop=stop, step=step)
