@@ -107,13 +107,22 @@ class NativePlan:
     """A set of shapes as the builtin reads it, and how long the entry takes with them."""
 
     def __init__(
-        self, dims: int, arena: int, fresh: Sequence[tuple[tuple[int, ...], np.dtype[Any]]], sizes: Sequence[int]
+        self,
+        dims: Sequence[int],
+        arena: int,
+        fresh: Sequence[tuple[tuple[int, ...], np.dtype[Any]]],
+        sizes: Sequence[int],
     ) -> None:
-        """`dims` is the address of the run-time sizes, `fresh` has shape and dtype of outputs."""
+        """`dims` are the run-time sizes, `fresh` has shape and dtype of outputs.
+
+        All that the builtin reads belongs to this object: an entry forgets plans that the builtin still knows.
+        """
+        self._dims = (ctypes.c_int64 * (len(dims) or 1))(*dims)
+        self.dims = ctypes.addressof(self._dims)
         self._arguments = tuple(one for pair in fresh for one in pair)
         self._pointers = (ctypes.c_int64 * (len(self._arguments) or 1))(*map(id, self._arguments))
         self._sizes = (ctypes.c_int64 * (len(sizes) or 1))(*sizes)
-        self._native = _Plan(dims, arena, 0, ctypes.addressof(self._pointers), ctypes.addressof(self._sizes))
+        self._native = _Plan(self.dims, arena, 0, ctypes.addressof(self._pointers), ctypes.addressof(self._sizes))
         self.address = ctypes.addressof(self._native)
         self.is_known = False  # to the builtin, at present
         self.trials = 0

@@ -84,8 +84,6 @@ class Plan(NamedTuple):
     """What a set of input shapes determines. `fresh`: outputs in new arrays (name, place in table, shape, dtype)."""
 
     dims: Mapping[str, int]
-    native_dims: Any
-    dims_address: int
     arena: int
     fresh: tuple[tuple[str, int, Shape, np.dtype[Any]], ...]
     native: NativePlan
@@ -197,7 +195,7 @@ class BoundEntry:
             self.team.start()
         is_new = self._path is not None and not plan.native.is_known
         started = time.perf_counter_ns() if is_new else 0
-        code = self._function(self._table_address, plan.dims_address, base, self.team.address)
+        code = self._function(self._table_address, plan.native.dims, base, self.team.address)
         if is_new:
             self._learn(plan.native, time.perf_counter_ns() - started)
         if code:
@@ -231,7 +229,6 @@ class BoundEntry:
 
     def _make_plan(self, shapes: tuple[Shape, ...]) -> Plan:
         dims = solve(self.signature, [leaf for leaf, _ in self.given], shapes)
-        native = (ctypes.c_int64 * (len(dims) or 1))(*dims.values())
         fresh = tuple(
             (output.name, place, tuple(evaluate(size, dims) for size in output.shape), NUMPY[output.dtype])
             for place, output in enumerate(self.entry.outputs, len(self.entry.leaves))
@@ -239,9 +236,9 @@ class BoundEntry:
         )
         arena = self.arena_bytes(dims)
         self._arena.reserve(arena)  # a size that is refused must not be remembered
-        at = ctypes.addressof(native)
         sizes = [size for shape in shapes for size in shape]
-        plan = Plan(dims, native, at, arena, fresh, NativePlan(at, arena, [one[2:] for one in fresh], sizes))
+        native = NativePlan(tuple(dims.values()), arena, [one[2:] for one in fresh], sizes)
+        plan = Plan(dims, arena, fresh, native)
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
         self._plans[shapes] = plan

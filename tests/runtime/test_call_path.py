@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from linear_model import artifact, model
 
-from graphc.runtime import call_path
+from graphc.runtime import call_path, entry
 from graphc.runtime.errors import BusyError, GraphcError, IndexRangeError
 from graphc.runtime.model import Model
 
@@ -238,6 +238,24 @@ def test_more_shapes_than_it_keeps() -> None:
     assert net._quick_forward(None, {"x": arrays[shapes[-1]]}) is not None
 
 
+def test_more_shapes_than_an_entry_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The builtin may know a set of shapes that the entry has forgotten: what it reads of it is its own."""
+    monkeypatch.setattr(entry, "MAX_PLANS", 4)
+    net, array = model(), np.ones((7, 3), np.float32)
+    for _ in range(call_path.TRIALS):
+        net(x=array)
+    plans = net._entries["forward"]._plans
+    known = weakref.ref(next(iter(plans.values())).native)
+    for rows in range(20, 24):
+        net(x=np.ones((rows, 3), np.float32))
+    assert ((7, 3),) not in plans
+    plan = known()
+    assert plan is not None and plan.is_known and list(plan._dims) == [7]
+    others = [np.full(1, 1 << 40) for _ in range(1000)]  # what would lie where the sizes were
+    outputs = net._quick_forward(None, {"x": array})
+    assert outputs is not None and outputs["y"].tolist() == [[1, 2, 3]] * 7 and len(others) == 1000
+
+
 def test_a_larger_arena() -> None:
     net = ready()
     net(x=np.ones((90, 3), np.float32))  # the arena moves
@@ -398,6 +416,6 @@ def test_figures_of_every_kind() -> None:
     path.bind(address, 0, shared, ctypes.addressof(team), (0, 0), [entry, methods, team])
     path.takes([])
     path.gives([], False, [(name, ctypes.addressof(value), name) for name, value in numbers.items()])
-    path.remember(call_path.NativePlan(0, 0, [], []))
+    path.remember(call_path.NativePlan([], 0, [], []))
     found = path.call(None, {})
     assert found == values and [type(one) for one in found.values()] == [float, float, int, int, int, int, bool]
