@@ -130,11 +130,20 @@ def precision_of(shared: Shared, module: ModuleScope) -> Precision:
     if not module.precisions:
         return shared.precision
     settings: dict[str, DType] = {}
+    operands = None
     for line in module.precisions:
         for setting in line.settings:
             settings[setting.name.name] = {"f64": F64}.get(setting.dtype.name, F32)
+            if (setting.name.name, setting.dtype.name) == ("compute", "bf16"):
+                operands = "bf16"
     compute = settings.get("compute", F32)
-    return Precision(settings.get("params", compute), compute)
+    return Precision(settings.get("params", compute), compute, operands)
+
+
+def product_attrs(shared: Shared, frame: Frame, dtype: DType) -> dict[str, str]:
+    """What a product of operands of a type is told of them; an optimizer's are never rounded."""
+    rounded = precision_of(shared, frame.module).operands
+    return {"elements": rounded} if rounded is not None and dtype == F32 and frame.kind != "optimizer" else {}
 
 
 def check_precision(shared: Shared, module: ModuleScope) -> None:
@@ -149,12 +158,16 @@ def check_precision(shared: Shared, module: ModuleScope) -> None:
                 shared.error("GC0107", f"unknown precision `{name}`", setting.name.span, help=help)
             elif name in seen:
                 shared.error("GC0103", f"`{name}` is set twice", setting.span, also=[(seen[name], "first here")])
+            elif (name, dtype) == ("compute", "bf16"):
+                pass
             elif dtype in LATER_DTYPES:
-                shared.unsupported(f"{name} = {dtype} is", setting.dtype.span, "GC0903", "use f32 or f64")
+                help = "use f32: compute = bf16 rounds the operands of products" if dtype == "bf16" else "use f32 or f64"
+                shared.unsupported(f"{name} = {dtype} is", setting.dtype.span, "GC0903", help)
             elif dtype not in ("f32", "f64"):
                 shared.error("GC0107", f"{name} is f32 or f64, not {dtype}", setting.dtype.span)
             elif name == "accumulate" and dtype != compute.name:
-                shared.unsupported(f"accumulate = {dtype} with compute = {compute} is", setting.span, "GC0903")
+                written = precision_of(shared, module).operands or compute
+                shared.unsupported(f"accumulate = {dtype} with compute = {written} is", setting.span, "GC0903")
             seen.setdefault(name, setting.span)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand
+from graphc.frontend.dimension import product_attrs
 from graphc.frontend.expression import operand
 from graphc.frontend.scope import Frame, Shared
 from graphc.frontend.values import POISON, Poison, Tensor, Value, tensor
@@ -39,7 +40,7 @@ def einsum(shared: Shared, frame: Frame, node: s.Einsum) -> Value:
         return POISON
     specs = ["".join(letters[label.name] for label in term.labels) for term in node.terms]
     output = "".join(letters[label.name] for label in node.output)
-    return _chain(shared, node, operands, specs, output)
+    return _chain(shared, frame, node, operands, specs, output)
 
 
 def _label(
@@ -78,7 +79,9 @@ def _label(
     return True
 
 
-def _chain(shared: Shared, node: s.Einsum, operands: list[Operand], specs: list[str], output: str) -> Value:
+def _chain(
+    shared: Shared, frame: Frame, node: s.Einsum, operands: list[Operand], specs: list[str], output: str
+) -> Value:
     tensors = [given.value for given in operands]
     first = tensors[0]
     assert isinstance(first, Tensor)
@@ -89,6 +92,7 @@ def _chain(shared: Shared, node: s.Einsum, operands: list[Operand], specs: list[
             title = f"einsum needs one element type, got {first.dtype} and {value.dtype}"
             return shared.error("GC0203", title, node.span, also=also, help="use cast")
     current: Node = first.node
+    attrs = product_attrs(shared, frame, first.dtype)
     labels = specs[0]
     for index in range(1, len(tensors)):
         other = tensors[index]
@@ -98,7 +102,7 @@ def _chain(shared: Shared, node: s.Einsum, operands: list[Operand], specs: list[
             kept = output
         else:
             kept = "".join(dict.fromkeys(letter for letter in labels + specs[index] if letter in later))
-        current = contract(current, other.node, f"{labels},{specs[index]}->{kept}")
+        current = contract(current, other.node, f"{labels},{specs[index]}->{kept}", **attrs)
         shared.spans.setdefault(current, node.span)
         labels = kept
     if len(tensors) == 1:

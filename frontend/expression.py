@@ -184,7 +184,7 @@ def apply(shared: Shared, frame: Frame, link: s.Binary, left: Operand, right: Op
     if isinstance(left.value, Poison) or isinstance(right.value, Poison):
         return POISON
     if link.operator == "@":
-        return matmul(shared, left, right, span, link.operator_span, real)
+        return matmul(shared, frame, left, right, span, link.operator_span, real)
     for side in (left, right):
         if not isinstance(side.value, Tensor | Literal | Size):
             title = f"`{link.operator}` needs values, found {describe(side.value)}"

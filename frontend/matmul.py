@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from graphc.frontend.arithmetic import Operand, build, unify_types
-from graphc.frontend.scope import Shared
+from graphc.frontend.dimension import product_attrs
+from graphc.frontend.scope import Frame, Shared
 from graphc.frontend.values import POISON, Poison, Tensor, Value
 from graphc.ir.dims import Dim
 from graphc.ir.types import DType
@@ -12,7 +13,9 @@ from graphc.source import Span
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def matmul(shared: Shared, left: Operand, right: Operand, span: Span, sign: Span, real: DType) -> Value:
+def matmul(
+    shared: Shared, frame: Frame, left: Operand, right: Operand, span: Span, sign: Span, real: DType
+) -> Value:
     """A contraction. More than two axes are batches: those of the shorter operand are the last ones of the longer."""
     for side in (left, right):
         if not isinstance(side.value, Tensor):
@@ -37,7 +40,7 @@ def matmul(shared: Shared, left: Operand, right: Operand, span: Span, sign: Span
         also = [(left.span, str(x)), (right.span, str(w)), *left.origins(), *right.origins()]
         help = "the leading axes of the shorter must be the last leading axes of the longer"
         return shared.error("GC0201", title, sign, help=help, also=also)
-    return build(shared, "contract", (left, right), (x.node, w.node), span, spec=spec)
+    return build(shared, "contract", (left, right), (x.node, w.node), span, spec=spec, **product_attrs(shared, frame, x.dtype))
 
 
 def _spec(x: Tensor, w: Tensor) -> str | None:

@@ -103,10 +103,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Element types of parameters in memory and of `real` in computations."""
+    """Element types of parameters in memory and of `real` in computations.
+
+    `operands` is "bf16" if those of f32 products are rounded to bfloat16.
+    """
 
     params: DType = F32
     compute: DType = F32
+    operands: str | None = None
 
 
 @dataclass(slots=True, eq=False)

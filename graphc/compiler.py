@@ -12,7 +12,7 @@ from graphc.diagnostics import has_errors, render_all
 from graphc.frontend.build import elaborate
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
 from graphc.frontend.resolve import Load
-from graphc.passes.levels import LEVELS, LOWERABLE, PASSES
+from graphc.passes.levels import LEVELS, PASSES
 from graphc.runtime.errors import CompileError, OptionError
 from graphc.source import Source
 
@@ -71,7 +71,7 @@ def _passes(optimize: int, passes: Sequence[str] | None) -> str:
         unknown = [name for name in passes if name not in PASSES]
         if unknown:
             raise OptionError(f"there is no pass `{unknown[0]}`; the passes are {', '.join(PASSES)}")
-        return ",".join(dict.fromkeys([*(one.name for one in LOWERABLE), *passes]))
+        return ",".join(dict.fromkeys([*(one.name for one in LEVELS["O0"]), *passes]))
     level = f"O{optimize}"
     if level not in LEVELS:
         raise OptionError(f"optimize must be 0, 1 or 2, not {optimize!r}")

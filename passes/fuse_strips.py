@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Node, leaf, make
-from graphc.ops.contraction import parse
+from graphc.ops.contraction import elements_of, parse
 from graphc.ops.op import Reduction, Structured
 from graphc.passes.grouping import is_elementwise
 from graphc.passes.normalise_contract import contract_axes
@@ -140,7 +140,9 @@ def _contraction(kernel: Node) -> Node | None:
     """The contraction of a kernel that is one."""
     structured = [node for node in _body(kernel) if isinstance(node.definition, Structured)]
     folds = any(isinstance(node.definition, Reduction) for node in _body(kernel))
-    return structured[0] if len(structured) == 1 and structured[0].op == "contract" and not folds else None
+    if len(structured) != 1 or structured[0].op != "contract" or folds:
+        return None
+    return structured[0] if elements_of(structured[0]) is None else None
 
 
 def _folds_rows(kernel: Node) -> bool:

@@ -19,7 +19,7 @@ from graphc.ops.movement import is_joined
 from graphc.ops.op import IndexMap, Pointwise, Reduction, Structured
 from graphc.passes.cost import weight
 
-FRESH = frozenset({"pad", "concat", "gather"})
+FRESH = frozenset({"pad", "concat", "gather", "bf16_pairs"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
 EPILOGUE = 64  # instructions of an epilogue: it stands between the products
 MOST_PARTS = 6  # of a product that are in one register tile

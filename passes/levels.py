@@ -8,6 +8,7 @@ from graphc.passes.fuse import fuse_elementwise, fuse_epilogue, fuse_reduction
 from graphc.passes.fuse_strips import fuse_strips
 from graphc.passes.normalise_contract import normalise_contract
 from graphc.passes.normalise_convolution import normalise_convolution
+from graphc.passes.pair_operands import pair_operands
 from graphc.passes.pipeline import Pass, Pipeline, parse_pipeline
 from graphc.passes.scan_motion import scan_motion
 from graphc.passes.simplify import simplify, simplify_fast_math
@@ -28,7 +29,7 @@ LOWERABLE = (
 )
 """What every level does: kernels exist for the ops that remain."""
 
-O0 = LOWERABLE
+O0 = (*LOWERABLE, pair_operands)
 O1 = (
     tidy_scans,  # one loop for a recurrence and what its derivative reads of it
     simplify,
@@ -37,6 +38,7 @@ O1 = (
     tidy_scans,
     simplify,  # what decompositions and normal forms left
     sparse_updates,  # while the updates are still whole
+    pair_operands,  # once products are where they stay
 )
 O2 = (
     *O1,
@@ -51,7 +53,7 @@ PASSES: dict[str, Pass] = {
     for one in (
         fold_constants, simplify, simplify_fast_math, drop_gradient_marks, decompose, normalise_convolution,
         normalise_contract, sparse_updates, sink_movement, tidy_scans, scan_motion,
-        split_parts, *FUSION,
+        pair_operands, split_parts, *FUSION,
     )
 }  # fmt: skip
 

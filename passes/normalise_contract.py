@@ -13,7 +13,7 @@ from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import rewrite, rule
-from graphc.ops.contraction import parse
+from graphc.ops.contraction import like, elements_of, parse
 from graphc.passes.pipeline import graph_pass
 
 
@@ -50,7 +50,7 @@ def drop_unit_labels(node: Node) -> Node | None:
         make("reshape", x, shape=tuple(sizes[label] for label in labels)) if x.type.rank != len(labels) else x
         for x, labels in zip(node.inputs, short, strict=False)
     ]
-    inner = make("contract", *operands, spec=f"{short[0]},{short[1]}->{short[2]}")
+    inner = like(node, operands[0], operands[1], spec=f"{short[0]},{short[1]}->{short[2]}")
     return inner if inner.shape == node.shape else make("reshape", inner, shape=node.shape)
 
 
@@ -58,12 +58,13 @@ def drop_unit_labels(node: Node) -> Node | None:
 def contract_as_sum(node: Node) -> Node | None:
     """contract without M, N or K -> sum(broadcast(a) * broadcast(b))"""
     axes = contract_axes(node.attr("spec"))
-    if axes.m and axes.n and axes.k:
+    if (axes.m and axes.n and axes.k) or elements_of(node) == "bf16_pairs":
         return None
     a, b, result = parse(node.attr("spec"))
     labels = result if not axes.k else b if not axes.m else a  # without M, b has every label; without N, a has
     sizes = label_sizes(node)
-    left, right = (_spread(x, own, labels, sizes) for x, own in zip(node.inputs, (a, b), strict=True))
+    factors = [make("bf16", x) if elements_of(node) == "bf16" else x for x in node.inputs]
+    left, right = (_spread(x, own, labels, sizes) for x, own in zip(factors, (a, b), strict=True))
     total = make("mul", left, right)
     if axes.k:
         total = make("reduce_sum", total, axes=tuple(i for i, x in enumerate(labels) if x in axes.k))
@@ -84,7 +85,7 @@ def batch_label_last(node: Node) -> Node | None:
         return None
     batch = [x for x in result if x in axes.batch]
     order = [*batch, *(x for x in result if x not in axes.batch)]
-    inner = make("contract", *node.inputs, spec=f"{a},{b}->{''.join(order)}")
+    inner = like(node, *node.inputs, spec=f"{a},{b}->{''.join(order)}")
     return make("transpose", inner, perm=tuple(order.index(x) for x in result))
 
 

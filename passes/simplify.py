@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from graphc.ir.graph import Graph
-from graphc.ir.node import Node, make
+from graphc.ir.node import Node
 from graphc.ir.rewrite import Rule, rewrite, rule
-from graphc.ops.contraction import parse
+from graphc.ops.contraction import like, parse
 from graphc.passes.algebra import ARITHMETIC_RULES
 from graphc.passes.fold_constants import FOLD_RULES
 from graphc.passes.logic import LOGIC_RULES
@@ -26,7 +26,7 @@ def contract_transposed(node: Node) -> Node | None:
             operands[position] = x.inputs[0]
     if operands == list(node.inputs):
         return None
-    return make("contract", *operands, spec=f"{labels[0]},{labels[1]}->{result}")
+    return like(node, operands[0], operands[1], spec=f"{labels[0]},{labels[1]}->{result}")
 
 
 SIMPLIFY_RULES: tuple[Rule, ...] = (

@@ -14,7 +14,7 @@ from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph, rebuild
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import Rule, rewrite, rule
-from graphc.ops.contraction import parse
+from graphc.ops.contraction import like, parse
 from graphc.ops.op import Elementwise
 from graphc.passes.match import splat, splat_value
 from graphc.passes.movement import MOVEMENT_RULES, perm_of_index
@@ -108,7 +108,7 @@ def store_transposed(graph: Graph) -> Graph:
         moved = "".join(result[axis] for axis in node.attr("perm"))
         if moved[-1] in contract_axes(inputs[0].attr("spec")).batch:
             return None
-        return make("contract", *inputs[0].inputs, spec=f"{a},{b}->{moved}")
+        return like(inputs[0], *inputs[0].inputs, spec=f"{a},{b}->{moved}")
 
     return graph.with_roots(rebuild(graph.roots, store))
 

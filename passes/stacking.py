@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node, make
-from graphc.ops.contraction import parse
+from graphc.ops.contraction import like, elements_of, parse
 from graphc.ops.op import Elementwise, Reduction
 
 Rule = Callable[[Node, tuple["Node | None", ...], Dim], "Node | None"]
@@ -48,10 +48,12 @@ def contract(node: Node, inputs: tuple[Node | None, ...], length: Dim, summed: b
     labels = [("" if now is None else label) + own for now, own in zip(inputs, (a, b), strict=True)]
     operands = [x if now is None else now for x, now in zip(node.inputs, inputs, strict=True)]
     if summed and None in inputs:  # only one operand varies: it is summed first
+        if elements_of(node) is not None:
+            return None  # the sum of what is rounded is not the rounded sum
         at = 1 if inputs[0] is None else 0
         operands[at], labels[at] = make("reduce_sum", operands[at], axes=(0,)), (a, b)[at]
     target = result if summed else label + result
-    return make("contract", *operands, spec=f"{labels[0]},{labels[1]}->{target}")
+    return like(node, operands[0], operands[1], spec=f"{labels[0]},{labels[1]}->{target}")
 
 
 def _broadcast(node: Node, inputs: tuple[Node | None, ...], length: Dim) -> Node | None:

@@ -26,7 +26,7 @@ from graphc.codegen.kernel import (
 from graphc.codegen.scalars import merges
 from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
-from graphc.ops.contraction import parse
+from graphc.ops.contraction import elements_of, parse
 from graphc.ops.view import View, view_of
 
 
@@ -103,6 +103,7 @@ class ContractionFit:
             self.stride_b[column.labels[-1]],
             temp,
             self._epilogue(index, temp),
+            pairs=elements_of(self.node) == "bf16_pairs",
         )
         body: tuple[Stmt, ...] = (contract,)
         for var in reversed(outer.values()):

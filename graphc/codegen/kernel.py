@@ -116,6 +116,11 @@ class Const(Scalar):
     value: float | int | bool
 
 
+def zero(dtype: DType) -> Const:
+    """The zero of an element type."""
+    return Const(dtype, False if dtype.kind == "b" else 0.0 if dtype.is_float else 0)
+
+
 @dataclass(frozen=True, eq=False)
 class Load(Scalar):
     """An element of a buffer; with a guard, memory is touched only where it holds, elsewhere `otherwise`."""
@@ -199,7 +204,8 @@ class Contract:
 
     The epilogue's stores run once for every (row, column); `workspace` holds packed panels of b.  With `vectors` b lies
     in panels of so many vectors already: [panel][k][width].  With `others` a panel has a vector of columns of every
-    part, and the sums of the further parts at the same column are those temps.
+    part, and the sums of the further parts at the same column are those temps.  With `pairs` an element of a or b is a
+    pair of bfloat16 numbers in an i32, and a product of elements is the sum of the products of their halves.
     """
 
     a: Buffer
@@ -216,6 +222,7 @@ class Contract:
     workspace: Buffer | None = None
     vectors: int | None = None
     others: tuple[Temp, ...] = ()
+    pairs: bool = False
 
 
 @dataclass(frozen=True, eq=False)

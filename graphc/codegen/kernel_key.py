@@ -102,6 +102,6 @@ class _Key:
         starts = indices, self.affine(stmt.a_at), self.affine(stmt.b_at)
         axes = tuple((k.extent, k.a_stride, k.b_stride) for k in stmt.k)
         tile = tuple((self.number(var), var.extent) for var in (stmt.row, stmt.column))
-        strides = stmt.a_row_stride, stmt.b_column_stride, stmt.vectors
+        strides = stmt.a_row_stride, stmt.b_column_stride, stmt.vectors, stmt.pairs
         temp = tuple((self.number(t), t.dtype.name) for t in (stmt.temp, *stmt.others))
         return operands, starts, axes, tile, strides, temp, tuple(self.statement(one) for one in stmt.epilogue)

@@ -102,7 +102,7 @@ def _print_block(
                 temps = ", ".join(temp.name for temp in (stmt.temp, *stmt.others))
                 lines.append(
                     f"{pad}contract {stmt.row.name} in {stmt.row.extent}, {stmt.column.name} in {stmt.column.extent}"
-                    f" over {ks}: {temps} = sum {stmt.a.name} * {stmt.b.name}"
+                    f" over {ks}: {temps} = sum {stmt.a.name} * {stmt.b.name}{' of pairs' if stmt.pairs else ''}"
                 )
                 lines += _print_block(stmt.epilogue, pad + "  ", dict(names))
             case Routine():

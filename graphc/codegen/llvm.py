@@ -66,6 +66,7 @@ _OVERLOADS: dict[str, tuple[str | int, ...]] = {
     "fptosi.sat": ("r", 0),
     "fptoui.sat": ("r", 0),
     "is.fpclass": (0,),
+    "x86.avx512bf16.dpbf16ps.512": (),
     "prefetch": (0,),
     "masked.load": ("r", 0),
     "masked.store": (0, 1),

@@ -311,7 +311,7 @@ def _skeleton(
     a_row, b_column = extent(stmt.a_row_stride), extent(stmt.b_column_stride)
     every = (*params, *(("i64", x) for x in extent.named.values()))
     kind = llvm_type(stmt.temp.dtype)
-    spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue)
+    spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue, pairs=stmt.pairs)
     if distant_reads(stmt):
         spec = replace(spec, announce=announce or _nothing)
     if stmt.vectors is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from graphc.codegen import bfloat
 from graphc.codegen.llvm import Function, Index, Module, Value, const, known, vector
 from graphc.codegen.tiling import Announce, Extent, Panel, Plan, Source, Tile
 
@@ -216,14 +217,34 @@ class _Body:
         for to in b[1:]:
             for v, value in enumerate(row):
                 f.store(value, f.offset(to, self.scalar, v * self.plan.lanes))
+        if self.contraction.pairs and not bfloat.has_dot(f, self.vector):
+            return self._halves(a, b, accumulators)
+        product = bfloat.dot if self.contraction.pairs else Function.fma
         result = []
         for i in range(self.height):
-            at = f.offset(a[i // self.group], self.scalar, self.near[i % self.group])
-            element = f.splat(f.load(at, self.scalar), self.plan.lanes)
-            result += [f.fma(element, row[v], accumulators[i * vectors + v]) for v in range(vectors)]
+            element = f.splat(self._load_a(a, i), self.plan.lanes)
+            result += [product(f, element, row[v], accumulators[i * vectors + v]) for v in range(vectors)]
         if vectors > 1:
             f.fence()
         return result
+
+    def _halves(self, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:
+        """A step of pairs without an instruction for them: the upper halves, then the lower, which are loaded again."""
+        f, vectors = self.f, self.panel.vectors
+        for is_upper in (True, False):
+            row = [bfloat.half(f, self._load_b(b[0], v), is_upper) for v in range(vectors)]
+            result = []
+            for i in range(self.height):
+                element = f.splat(bfloat.half(f, self._load_a(a, i), is_upper), self.plan.lanes)
+                result += [f.fma(element, row[v], accumulators[i * vectors + v]) for v in range(vectors)]
+            accumulators = result
+            f.fence()
+        return accumulators
+
+    def _load_a(self, a: list[Value], i: int) -> Value:
+        """The element of A in row i."""
+        at = self.f.offset(a[i // self.group], self.scalar, self.near[i % self.group])
+        return self.f.load(at, self.scalar)
 
     def _load_b(self, b: Value, v: int) -> Value:
         at = self.f.offset(b, self.scalar, v * self.plan.lanes)

@@ -94,7 +94,7 @@ def _panels(contract: Contract, target: Target) -> Buffer | None:
     if not isinstance(contract.b_column_stride, int):
         return None
     width = panel_vectors(contract, target) * target.lanes(contract.temp.dtype.size)
-    return Buffer("panels", contract.temp.dtype, (-(-n // width), k.extent, width), "scratch")
+    return Buffer("panels", contract.b.dtype, (-(-n // width), k.extent, width), "scratch")
 
 
 def _reading(contract: Contract, panels: Buffer, target: Target) -> Contract:
@@ -146,7 +146,7 @@ def _packing(contract: Contract, source: Buffer, to: Buffer) -> For:
         guard = Call(BOOL, "lt", (Position(I64, column), Const(I64, n)))
     row = affine(depth) * few + affine(run)
     at = row * k.b_stride + column * contract.b_column_stride
-    value = Load(source.dtype, source, at, guard, Const(source.dtype, 0.0) if guard is not None else None)
+    value = Load(source.dtype, source, at, guard, zero(source.dtype) if guard is not None else None)
     place = affine(panel) * (k.extent * width) + row * width + affine(lane)
     store = Store(to, place, value)
     if few > 1:

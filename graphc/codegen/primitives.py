@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.codegen import philox, vecmath
+from graphc.codegen import bfloat, philox, vecmath
 from graphc.codegen.llvm import Function, Value, const, element, lanes
 from graphc.ir.types import BOOL, DType
 
@@ -15,6 +15,7 @@ LLVM_TYPES = {"f64": "double", "f32": "float", "i64": "i64", "i32": "i32", "i8":
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _COMPARE_FLOAT = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 _COMPARE_INTEGER = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
+_BFLOAT = {"bf16": bfloat.nearest, "bf16_pair": bfloat.pair}
 _ORDERED = frozenset({"lt", "le", "gt", "ge", "min", "max", "add", "mul", "sub"})
 _SINGLE = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
 
@@ -59,6 +60,8 @@ def _call(f: Function, op: str, is_float: bool, args: Sequence[Value]) -> Value:
         return f.sub(const(args[0].type, 0), args[0])
     if op == "pow" and not is_float:
         return _integer_power(f, *args)
+    if op in _BFLOAT:
+        return _BFLOAT[op](f, *args)
     if op in philox.PRIMITIVES:
         return philox.PRIMITIVES[op](f, *args)
     return vecmath.call(f, op, *args)

@@ -32,7 +32,7 @@ from graphc.codegen.target import Target
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I64
-from graphc.ops.contraction import may_split, parse, part_of
+from graphc.ops.contraction import may_split, elements_of, parse, part_of
 
 
 def parts_read(product: Node, inner: Sequence[Node]) -> dict[Node, int]:
@@ -58,7 +58,7 @@ def build(
     assert isinstance(units, int) and isinstance(columns, int) and isinstance(depth, int), "asked by may_split"
     count, lanes = columns // units, target.lanes(product.dtype.size)
     width = count * lanes
-    panels = Buffer("panels", product.dtype, (-(-units // lanes), depth, width), "scratch")
+    panels = Buffer("panels", b.dtype, (-(-units // lanes), depth, width), "scratch")
     source = inputs[view_b.base]
     start = affine(view_b.offset)
     pack = _packing(source, start, panels, (view_b.strides[k], view_b.strides[n]), units, lanes)
@@ -86,6 +86,7 @@ def build(
         stores,
         vectors=count,
         others=tuple(temps[1:]),
+        pairs=elements_of(product) == "bf16_pairs",
     )
     return (pack, contract), [panels]
 
@@ -101,7 +102,7 @@ def _packing(source: Buffer, start: Affine, to: Buffer, strides: tuple[Dim, Dim]
     if units % lanes:
         guard = Call(BOOL, "lt", (Position(I64, unit), Const(I64, units)))
     at = start + affine(k) * by_k + (affine(part) * units + unit) * by_column
-    value = Load(source.dtype, source, at, guard, Const(source.dtype, 0.0) if guard is not None else None)
+    value = Load(source.dtype, source, at, guard, zero(source.dtype) if guard is not None else None)
     place = affine(panel) * (depth * width) + affine(k) * width + affine(part) * lanes + affine(lane)
     inner = For(lane, (Store(to, place, value),), vector=True)
     return For(panel, (For(k, (For(part, (inner,)),)),))

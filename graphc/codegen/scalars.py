@@ -21,13 +21,15 @@ from graphc.codegen.kernel import (
     Select,
     Var,
     affine,
+    zero,
 )
 from graphc.ir.dims import Dim
 from graphc.ir.node import OPS, Node, freeze
-from graphc.ir.types import BOOL, I64, DType
+from graphc.ir.types import BOOL, I32, I64, DType
 from graphc.ops.op import IndexMap
 
-PREDICATES = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf"})
+RESULTS = {"bf16_pair": I32} | dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf"), BOOL)
+"""The dtype of a primitive's result where it is not that of its operands."""
 
 
 class Pull:
@@ -79,8 +81,7 @@ class Pull:
         return self.select(condition, operand.definition.lower(inner, operand, at), otherwise)
 
     def call(self, name: str, *args: Scalar) -> Scalar:
-        dtype = BOOL if name in PREDICATES else args[0].dtype
-        return Call(dtype, name, args)
+        return Call(RESULTS.get(name, args[0].dtype), name, args)
 
     def cast(self, value: Scalar, dtype: DType) -> Scalar:
         return value if value.dtype == dtype else Cast(dtype, value)
@@ -127,9 +128,8 @@ class Guarded(Pull):
 
     def read(self, operand: Node, at: tuple[Any, ...]) -> Scalar:
         if operand in self.buffers:
-            nothing = False if operand.dtype == BOOL else 0.0 if operand.dtype.is_float else 0
-            zero = self.constant(nothing, operand.dtype)
-            return super().read_if(self._condition, operand, at, zero)
+            nothing = self.constant(zero(operand.dtype).value, operand.dtype)
+            return super().read_if(self._condition, operand, at, nothing)
         return super().read(operand, at)
 
     def read_if(self, condition: Scalar, operand: Node, at: tuple[Any, ...], otherwise: Scalar) -> Scalar:

@@ -38,9 +38,11 @@ class Target:
 
     def cpu_features(self) -> frozenset[str]:
         """LLVM's names of the features that code for this target may use; none are known outside of x86."""
-        if self.features:
-            return frozenset(flag[1:] for flag in self.features.split(",") if flag.startswith("+"))
-        return frozenset(_LEVELS.get(self.cpu, ()))
+        return _features(self.cpu, self.features)
+
+    def has(self, feature: str) -> bool:
+        """Whether code for this target may use a feature of an x86 CPU, by LLVM's name."""
+        return feature in _features(self.cpu, self.features)
 
     def machine(self, opt: int = 2, jit: bool = True) -> binding.TargetMachine:
         """LLVM's target machine: position independent, small code model (the large one needs `movabs`)."""
@@ -50,6 +52,13 @@ class Target:
         return binding.Target.from_triple(self.triple).create_target_machine(
             cpu=self.cpu, features=self.features, opt=opt, reloc="pic", codemodel="small", jit=jit
         )
+
+
+@cache
+def _features(cpu: str, features: str) -> frozenset[str]:
+    if features:
+        return frozenset(flag[1:] for flag in features.split(",") if flag.startswith("+"))
+    return frozenset(_LEVELS.get(cpu, ()))
 
 
 @cache

@@ -78,7 +78,8 @@ class Contraction:
     was laid out beforehand: then panels of so many vectors lie `panel_stride` apart, and every one has its full width
     (the last may hold anything behind column n). [panel][k][width] is the layout B is packed into otherwise.
     `split`: several threads call the function, each for its part of the tiles. `announce` runs for every row of a tile
-    amid its sums: it asks for memory that the epilogue will read.
+    amid its sums: it asks for memory that the epilogue will read. `pairs`: an element of A or B is two bfloat16
+    numbers in four bytes, of which the products of both are added.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Contraction:
     panel_stride: Extent | None = None
     split: bool = False
     announce: Announce | None = None
+    pairs: bool = False
 
 
 @dataclass(frozen=True)

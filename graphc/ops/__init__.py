@@ -5,6 +5,7 @@ Importing this package fills the registry `graphc.ir.node.OPS`.
 
 from graphc.ops import (
     arithmetic,
+    bfloat,
     comparison,
     contraction,
     control,
@@ -33,6 +34,7 @@ FAMILIES = (
     indexing,
     order,
     contraction,
+    bfloat,
     convolution,
     pooling,
     random,

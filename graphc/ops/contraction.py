@@ -10,10 +10,14 @@ import numpy as np
 
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node, make
-from graphc.ir.types import F64, TensorType
+from graphc.ir.types import F32, F64, I32, DType, TensorType
+from graphc.ops.bfloat import halves, rounded
 from graphc.ops.build import reduce
 from graphc.ops.op import Array, Cotangents, Sample, Structured, expect, register
 from graphc.ops.rules import check_kind
+
+ELEMENTS: dict[str | None, DType | None] = {None: None, "bf16": F32, "bf16_pairs": I32}
+"""What a contraction may take the elements of its operands for, and their type then; None: what they are."""
 
 
 @lru_cache(maxsize=1024)
@@ -36,16 +40,24 @@ class Contract(Structured):
     "bik,bkj->bij" is a batched matrix product.  A label names an axis: a to z, once in an operand; axes of one
     label have one dimension; a label of one operand alone stands in the result (`contract` of this module sums
     such axes beforehand).  The elements are floats, and the sum is carried out in their type.
+
+    With elements="bf16" the f32 elements are rounded to bfloat16 before they are multiplied; products and sums are f32.
+    With elements="bf16_pairs" they are i32 and hold two neighbours along one summed axis each, as `bf16_pairs` makes.
     """
 
     name = "contract"
     kernel = "contraction"
 
-    def infer(self, a: TensorType, b: TensorType, *, spec: str) -> TensorType:
+    def infer(self, a: TensorType, b: TensorType, *, spec: str, elements: str | None = None) -> TensorType:
         labels = parse(spec)
+        expect(elements in ELEMENTS, f"contract: elements are bf16 or bf16_pairs, not {elements!r}")
         sizes: dict[str, Dim] = {}
         for position, (x, names) in enumerate(zip((a, b), labels[:2], strict=True)):
-            check_kind("contract", x, "f", position)
+            if elements is None:
+                check_kind("contract", x, "f", position)
+            else:
+                wanted = ELEMENTS[elements]
+                expect(x.dtype == wanted, f"contract of {elements} takes {wanted}, not {x}", position)
             expect(len(names) == x.rank, f"contract: {names!r} of {spec!r} does not label the axes of {x}", position)
             for name, dim in zip(names, x.shape, strict=True):
                 known = sizes.setdefault(name, dim)
@@ -53,14 +65,23 @@ class Contract(Structured):
                 shared = name in labels[1 - position] or name in labels[2]
                 expect(shared, f"contract: {name!r} of {spec!r} is in one operand only; sum it first", position)
         expect(a.dtype == b.dtype, f"contract needs one element type, got {a} and {b}", 0, 1, hint="use cast")
-        return TensorType(a.dtype, tuple(sizes[name] for name in labels[2]))
+        dtype = a.dtype if elements is None else F32
+        return TensorType(dtype, tuple(sizes[name] for name in labels[2]))
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
-        """Each label of an operand is in the other one or in dy, so both are contractions again."""
-        (a, b), (la, lb, lr) = node.inputs, parse(node.attr("spec"))
-        return make("contract", dy, b, spec=f"{lr},{lb}->{la}"), make("contract", a, dy, spec=f"{la},{lr}->{lb}")
+        """Each label of an operand is in the other one or in dy, so both are contractions again.
 
-    def evaluate(self, a: Array, b: Array, *, spec: str) -> Array:
+        They round what they multiply as this one does; rounding itself counts as the identity.
+        """
+        (a, b), (la, lb, lr) = node.inputs, parse(node.attr("spec"))
+        return like(node, dy, b, spec=f"{lr},{lb}->{la}"), like(node, a, dy, spec=f"{la},{lr}->{lb}")
+
+    def evaluate(self, a: Array, b: Array, *, spec: str, elements: str | None = None) -> Array:
+        if elements == "bf16_pairs":
+            products = zip(halves(a), halves(b), strict=True)
+            return sum(np.einsum(spec, x, y, optimize=True) for x, y in products)
+        if elements == "bf16":
+            a, b = rounded(a), rounded(b)
         return np.einsum(spec, a, b, optimize=True)
 
     def samples(self, size: int) -> Iterator[Sample]:
@@ -85,13 +106,24 @@ class Contract(Structured):
             yield Sample((TensorType(F64, a), TensorType(F64, b)), {"spec": spec})
 
 
-def contract(a: Node, b: Node, spec: str) -> Node:
+def like(node: Node, a: Node, b: Node, *, spec: str) -> Node:
+    """Another contraction, which takes its operands as `node` does."""
+    return make("contract", a, b, **{**node.attrs_dict, "spec": spec})
+
+
+def elements_of(node: Node) -> str | None:
+    """What a contraction takes the elements of its operands for: "bf16", "bf16_pairs", or None for what they are."""
+    found: str | None = node.attrs_dict.get("elements")
+    return found
+
+
+def contract(a: Node, b: Node, spec: str, **attrs: str) -> Node:
     """The contraction of two nodes; labels of one operand alone are summed beforehand."""
     la, lb, lr = parse(spec)
     alone = [[i for i, name in enumerate(own) if name not in other + lr] for own, other in ((la, lb), (lb, la))]
     kept_a = "".join(name for i, name in enumerate(la) if i not in alone[0])
     kept_b = "".join(name for i, name in enumerate(lb) if i not in alone[1])
-    return make("contract", reduce("sum", a, *alone[0]), reduce("sum", b, *alone[1]), spec=f"{kept_a},{kept_b}->{lr}")
+    return make("contract", reduce("sum", a, *alone[0]), reduce("sum", b, *alone[1]), spec=f"{kept_a},{kept_b}->{lr}", **attrs)
 
 
 def may_split(node: Node) -> bool:

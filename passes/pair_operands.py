@@ -1,0 +1,40 @@
+"""Operands of products that are rounded to bfloat16 become tensors of pairs, each rounded once and half as large.
+
+A kernel of its own rounds them, so a tensor that several products read, or every row tile of one, is rounded once.
+Two neighbours along a summed axis make a pair: an instruction adds the products of both.
+"""
+
+from __future__ import annotations
+
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node, make
+from graphc.ir.rewrite import rewrite, rule
+from graphc.ops.contraction import elements_of, parse
+from graphc.passes.normalise_contract import contract_axes, label_sizes
+from graphc.passes.pipeline import graph_pass
+
+
+@rule("contract")
+def operands_as_pairs(node: Node) -> Node | None:
+    """contract(a, b, elements="bf16") -> contract(bf16_pairs(a), bf16_pairs(b), elements="bf16_pairs")"""
+    spec = node.attr("spec")
+    axes = contract_axes(spec)
+    if elements_of(node) != "bf16" or not (axes.m and axes.n and axes.k) or parse(spec)[2][-1] in axes.batch:
+        return None
+    label = _paired(node, axes.k)
+    labels = parse(spec)[:2]
+    pairs = [make("bf16_pairs", x, axis=own.index(label)) for x, own in zip(node.inputs, labels, strict=True)]
+    return make("contract", *pairs, spec=spec, elements="bf16_pairs")
+
+
+def _paired(node: Node, summed: str) -> str:
+    """The summed label along which neighbours are paired: the innermost that is known to be even, else the innermost."""
+    sizes = label_sizes(node)
+    even = [x for x in summed if isinstance(size := sizes[x], int) and size % 2 == 0]
+    return (even or [*summed])[-1]
+
+
+@graph_pass("pair-operands")
+def pair_operands(graph: Graph) -> Graph:
+    """Rounds the operands of bfloat16 products into tensors of pairs."""
+    return rewrite(graph, (operands_as_pairs,))
