@@ -308,10 +308,27 @@ class ScalarCode:
         if step == 1:
             address, type = self.address(s.buffer, s.at), vector(kind, self.width)
             raw = self.f.load(address, type) if mask is None else self.f.masked_load(address, type, mask)
+        elif step == 2 and self.width > 2:
+            raw = self._every_second(self.address(s.buffer, s.at), kind, mask)
         else:
             addresses = self.f.offsets(self.pointers[s.buffer], kind, self.lane_indices(s.at))
             raw = self.f.gather(addresses, kind, mask)
         return self._from_memory(raw, s.dtype)
+
+    def _every_second(self, address: Value, kind: str, mask: Value | None) -> Value:
+        """Elements 0, 2, 4 .. of memory: two vectors that meet in the middle, and end with the last of them."""
+        f, width = self.f, self.width
+        parts = []
+        for first in (0, width - 1):
+            at = f.offset(address, kind, first)
+            if mask is None:
+                parts.append(f.load(at, vector(kind, width)))
+                continue
+            lanes_of = [(first + i) // 2 if (first + i) % 2 == 0 else width for i in range(width)]
+            wanted = f.shuffle(mask, const(mask.type, 0), lanes_of)
+            parts.append(f.masked_load(at, vector(kind, width), wanted))
+        order = [2 * i if 2 * i < width else 2 * i + 1 for i in range(width)]
+        return f.shuffle(parts[0], parts[1], order)
 
     def _from_memory(self, raw: Value, dtype: DType) -> Value:
         return self.f.icmp("ne", raw, 0) if dtype == BOOL else raw
