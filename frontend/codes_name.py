@@ -54,7 +54,7 @@ NAME_CODES = (
     E(
         "GC0107",
         "an unknown precision",
-        "`precision` sets params, compute and accumulate to f32 or f64.",
+        "`precision` sets params, compute and accumulate to f32 or f64, and compute also to bf16.",
         "precision weights = f32\n",
         "precision params = f32, compute = f64\n",
     ),

@@ -98,9 +98,10 @@ TRAIN_CODES = (
     E(
         "GC0903",
         "an element type that this version does not have",
-        "bf16 and f16 are not built yet; params and compute are f32 or f64.",
-        "precision compute = bf16\n",
-        "precision compute = f64\n",
+        "f16 is not built yet. bf16 is no type of stored values, but what `compute = bf16` rounds the operands of "
+        "products to.",
+        "precision params = bf16, compute = bf16\n",
+        "precision params = f32, compute = bf16\n",
     ),
     E(
         "GC0905",

@@ -118,7 +118,7 @@ def dtype_of(shared: Shared, frame: Frame, name: s.Identifier, *, is_param: bool
         return precision.params if is_param else precision.compute
     found = DTYPES.get(name.name)
     if found is None and name.name in LATER_DTYPES:
-        shared.unsupported(f"the element type {name.name} is", name.span, "GC0903", "use f32 or f64")
+        shared.unsupported(f"the element type {name.name} is", name.span, "GC0903", _instead_of(name.name))
     elif found is None:
         help = nearest(name.name, [*DTYPES, "real"]) or "there are real, " + ", ".join(DTYPES)
         shared.error("GC0104", f"unknown element type `{name.name}`", name.span, help=help)
@@ -161,14 +161,20 @@ def check_precision(shared: Shared, module: ModuleScope) -> None:
             elif (name, dtype) == ("compute", "bf16"):
                 pass
             elif dtype in LATER_DTYPES:
-                help = "use f32: compute = bf16 rounds the operands of products" if dtype == "bf16" else "use f32 or f64"
-                shared.unsupported(f"{name} = {dtype} is", setting.dtype.span, "GC0903", help)
+                shared.unsupported(f"{name} = {dtype} is", setting.dtype.span, "GC0903", _instead_of(dtype))
             elif dtype not in ("f32", "f64"):
-                shared.error("GC0107", f"{name} is f32 or f64, not {dtype}", setting.dtype.span)
+                known = "f32, f64 or bf16" if name == "compute" else "f32 or f64"
+                shared.error("GC0107", f"{name} is {known}, not {dtype}", setting.dtype.span)
             elif name == "accumulate" and dtype != compute.name:
                 written = precision_of(shared, module).operands or compute
                 shared.unsupported(f"accumulate = {dtype} with compute = {written} is", setting.span, "GC0903")
             seen.setdefault(name, setting.span)
+
+
+def _instead_of(dtype: str) -> str:
+    if dtype == "bf16":
+        return "use f32; `precision compute = bf16` rounds the operands of products"
+    return "use f32 or f64"
 
 
 def declared(shared: Shared, frame: Frame, type: s.Type, *, is_param: bool = False) -> Declared | None:

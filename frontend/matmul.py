@@ -13,9 +13,7 @@ from graphc.source import Span
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def matmul(
-    shared: Shared, frame: Frame, left: Operand, right: Operand, span: Span, sign: Span, real: DType
-) -> Value:
+def matmul(shared: Shared, frame: Frame, left: Operand, right: Operand, span: Span, sign: Span, real: DType) -> Value:
     """A contraction. More than two axes are batches: those of the shorter operand are the last ones of the longer."""
     for side in (left, right):
         if not isinstance(side.value, Tensor):
@@ -40,7 +38,9 @@ def matmul(
         also = [(left.span, str(x)), (right.span, str(w)), *left.origins(), *right.origins()]
         help = "the leading axes of the shorter must be the last leading axes of the longer"
         return shared.error("GC0201", title, sign, help=help, also=also)
-    return build(shared, "contract", (left, right), (x.node, w.node), span, spec=spec, **product_attrs(shared, frame, x.dtype))
+    return build(
+        shared, "contract", (left, right), (x.node, w.node), span, spec=spec, **product_attrs(shared, frame, x.dtype)
+    )
 
 
 def _spec(x: Tensor, w: Tensor) -> str | None:

@@ -131,7 +131,9 @@ def _operations(stmts: Sequence[Stmt]) -> Dim:
             case Contract():
                 elements = stmt.row.extent * stmt.column.extent
                 epilogue = _calls(tuple(scalars_of(stmt.epilogue)))
-                total = total + elements * (product(axis.extent for axis in stmt.k) * (4 if stmt.pairs else 2) + epilogue)
+                total = total + elements * (
+                    product(axis.extent for axis in stmt.k) * (4 if stmt.pairs else 2) + epilogue
+                )
     return total + _calls(tuple(stmt.value for stmt in stmts if isinstance(stmt, Store)))
 
 

@@ -13,7 +13,7 @@ from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import rewrite, rule
-from graphc.ops.contraction import like, elements_of, parse
+from graphc.ops.contraction import elements_of, like, parse
 from graphc.passes.pipeline import graph_pass
 
 

@@ -26,6 +26,7 @@ from graphc.codegen.kernel import (
     affine,
     closure,
     scalars_of,
+    zero,
 )
 from graphc.codegen.loop_code import panel_vectors, workspace_elements
 from graphc.codegen.target import Target

@@ -5,7 +5,7 @@ Floats follow IEEE 754 without fast-math flags; comparisons with NaN are false b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from graphc.codegen import bfloat, philox, vecmath
 from graphc.codegen.llvm import Function, Value, const, element, lanes
@@ -15,7 +15,7 @@ LLVM_TYPES = {"f64": "double", "f32": "float", "i64": "i64", "i32": "i32", "i8":
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _COMPARE_FLOAT = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 _COMPARE_INTEGER = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
-_BFLOAT = {"bf16": bfloat.nearest, "bf16_pair": bfloat.pair}
+_BFLOAT: dict[str, Callable[..., Value]] = {"bf16": bfloat.nearest, "bf16_pair": bfloat.pair}
 _ORDERED = frozenset({"lt", "le", "gt", "ge", "min", "max", "add", "mul", "sub"})
 _SINGLE = frozenset({"exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "floordiv", "mod"})
 
