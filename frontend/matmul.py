@@ -38,9 +38,8 @@ def matmul(shared: Shared, frame: Frame, left: Operand, right: Operand, span: Sp
         also = [(left.span, str(x)), (right.span, str(w)), *left.origins(), *right.origins()]
         help = "the leading axes of the shorter must be the last leading axes of the longer"
         return shared.error("GC0201", title, sign, help=help, also=also)
-    return build(
-        shared, "contract", (left, right), (x.node, w.node), span, spec=spec, **product_attrs(shared, frame, x.dtype)
-    )
+    attrs = product_attrs(shared, frame, x.dtype)
+    return build(shared, "contract", (left, right), (x.node, w.node), span, spec=spec, **attrs)
 
 
 def _spec(x: Tensor, w: Tensor) -> str | None:

@@ -131,9 +131,8 @@ def _operations(stmts: Sequence[Stmt]) -> Dim:
             case Contract():
                 elements = stmt.row.extent * stmt.column.extent
                 epilogue = _calls(tuple(scalars_of(stmt.epilogue)))
-                total = total + elements * (
-                    product(axis.extent for axis in stmt.k) * (4 if stmt.pairs else 2) + epilogue
-                )
+                products = product(axis.extent for axis in stmt.k) * (2 if stmt.pairs else 1)
+                total = total + elements * (products * 2 + epilogue)
     return total + _calls(tuple(stmt.value for stmt in stmts if isinstance(stmt, Store)))
 
 

@@ -28,7 +28,7 @@ def operands_as_pairs(node: Node) -> Node | None:
 
 
 def _paired(node: Node, summed: str) -> str:
-    """The summed label along which neighbours are paired: the innermost that is known to be even, else the innermost."""
+    """The summed label along which neighbours are paired: the innermost that is known to be even, if there is one."""
     sizes = label_sizes(node)
     even = [x for x in summed if isinstance(size := sizes[x], int) and size % 2 == 0]
     return (even or [*summed])[-1]

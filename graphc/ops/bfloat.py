@@ -92,7 +92,7 @@ def half_of(extent: Dim) -> Dim:
 
 @register
 class Bf16Pairs(Pointwise):
-    """bf16_pairs(x, axis): neighbours along an axis as pairs of bfloat16; behind the last of an odd number is a zero."""
+    """bf16_pairs(x, axis): neighbours along an axis as pairs of bfloat16; the last of an odd number with a zero."""
 
     name = "bf16_pairs"
     differentiable = False

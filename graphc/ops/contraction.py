@@ -123,9 +123,8 @@ def contract(a: Node, b: Node, spec: str, **attrs: str) -> Node:
     alone = [[i for i, name in enumerate(own) if name not in other + lr] for own, other in ((la, lb), (lb, la))]
     kept_a = "".join(name for i, name in enumerate(la) if i not in alone[0])
     kept_b = "".join(name for i, name in enumerate(lb) if i not in alone[1])
-    return make(
-        "contract", reduce("sum", a, *alone[0]), reduce("sum", b, *alone[1]), spec=f"{kept_a},{kept_b}->{lr}", **attrs
-    )
+    a, b = reduce("sum", a, *alone[0]), reduce("sum", b, *alone[1])
+    return make("contract", a, b, spec=f"{kept_a},{kept_b}->{lr}", **attrs)
 
 
 def may_split(node: Node) -> bool:
