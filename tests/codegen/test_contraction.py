@@ -321,16 +321,19 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
     ids=str,
 )
 @pytest.mark.parametrize("announce", [None, ask_for_row], ids=["", "announced"])
-def test_nothing_is_spilled_in_the_innermost_loop(case: Case, name: str, announce: Announce | None) -> None:
+@pytest.mark.parametrize("pairs", [False, True], ids=["", "pairs"])
+def test_nothing_is_spilled_in_the_innermost_loop(
+    case: Case, name: str, announce: Announce | None, pairs: bool
+) -> None:
     """The block with most multiply-adds of each micro kernel does not touch the stack."""
     module = Module(named(name))
-    wrap(module, replace(case.contraction("c0"), announce=announce), named(name))
+    wrap(module, replace(case.contraction("c0"), announce=announce, pairs=pairs), named(name))
     text = assembly(module.text(), named(name))
     for function in re.split(r"^(?=c0[^:\n]*:)", text, flags=re.M)[1:]:
         blocks = re.split(r"^[.\w$]+:|^\s(?:j\w+|b\.\w+|cbn?z)\s", function, flags=re.M)
-        hot = max(blocks, key=lambda block: len(re.findall(r"\bv?fmla|vfn?madd", block)))
+        hot = max(blocks, key=lambda block: len(re.findall(r"\bv?fmla|vfn?madd|vdpbf16ps", block)))
         stack = [line for line in hot.splitlines() if re.search(r"\(%r[sb]p\)|\[sp", line)]
-        if re.search(r"vfn?madd|fmla", hot):
+        if re.search(r"vfn?madd|fmla|vdpbf16ps", hot):
             assert not stack, (function.splitlines()[0], stack)
 
 

@@ -280,6 +280,26 @@ def test_precision_of_parameters_and_computations() -> None:
     assert made.entries["step"].outputs["loss"].dtype.name == "f64"
 
 
+def test_products_of_bf16_are_of_f32_values() -> None:
+    """Written and library products and their derivatives; not those of f64, and not an optimizer's."""
+    made = program(
+        "precision compute = bf16, accumulate = f32\nuse std.nn: dense\n"
+        "optimizer mine(p, g, lr: f32 = 0.1):\n    p = p - lr * (transpose(g) @ p)\n"
+        "model m(x: f32[2, 4], z: f64[4, 2]) -> (y: f32[2, 2], u: f64[2, 2]):\n    param l = dense[O=4]\n"
+        "    h = l(x)\n    y = einsum(h[a, i] * h[b, i] -> [a, b])\n    u = cast(x, f64) @ z\n"
+        'train m:\n    loss = mean(y * y)\n    optimizer = sgd(lr = 0.1)\n    optimizer for "*.w" = mine()\n'
+    )
+    assert {str(one.leaf.dtype) for one in (*made.params, *made.slots)} == {"f32"}
+
+    def products(entry: str) -> list[tuple[str, str | None]]:
+        nodes = [node for node in made.entries[entry].nodes() if node.op == "contract"]
+        return [(str(node.dtype), node.attrs_dict.get("elements")) for node in nodes]
+
+    assert products("forward") == [("f32", "bf16"), ("f32", "bf16"), ("f64", None)]
+    assert products("gradients") == [("f32", "bf16")] * 5
+    assert products("apply") == [("f32", None)]
+
+
 def test_probes_are_outputs_of_the_forward_entry() -> None:
     made = program("model m(x: f32[3]) -> (y: f32[3]):\n    h = x + 1.0\n    probe hidden = h\n    y = h * 2.0\n")
     assert list(made.entries["forward"].outputs) == ["y", "probe/hidden"]

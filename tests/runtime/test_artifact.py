@@ -14,6 +14,7 @@ import llvmlite.binding as binding
 import pytest
 
 from graphc.codegen.target import NAMED, host
+from graphc.runtime import cpu
 from graphc.runtime.artifact import FORMAT, Artifact, Build, canonical, parse_json, read_regular_file
 from graphc.runtime.cpu import FEATURES, features, machine
 from graphc.runtime.errors import ArtifactError
@@ -209,6 +210,17 @@ def test_the_most_demanding_build_that_fits_is_taken() -> None:
     with pytest.raises(ArtifactError) as refusal:
         Artifact((unfit[0], unfit[1])).runnable()
     assert "x86-64-v9: target features: this CPU lacks avx4096\n  also: " in str(refusal.value)
+
+
+def test_code_for_the_products_of_another_processor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was compiled where there are products of bfloat16 pairs names that feature, and is not run without it."""
+    signature = sample().builds[0].signature
+    artifact = Artifact.of(replace(signature, target=Target("host", host().triple, ("avx512bf16",))), b"code")
+    monkeypatch.setattr(cpu, "features", lambda: frozenset({"avx512f"}))
+    with pytest.raises(ArtifactError, match="target features: this CPU lacks avx512bf16"):
+        artifact.runnable()
+    if host().has("avx512bf16"):
+        assert "avx512bf16" in needed_features(host())
 
 
 def test_features_are_those_that_llvm_sees(pytestconfig: pytest.Config) -> None:
