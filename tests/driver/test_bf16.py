@@ -1,4 +1,4 @@
-"""`precision compute = bf16`: models train as in f32 but for the rounding, to the same bits on any number of threads."""
+"""`precision compute = bf16`: models train as in f32 but for the rounding, to the same bits with any threads."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def compiled(source: str, compute: str, level: int = 2, threads: int = 1) -> Mod
 
 @SOURCES
 def test_gradients_are_those_of_the_reference(source: str, tmp_path: Path) -> None:
-    """In norm nearer than the rounding of one operand: of the last bits of sums some fall on the other side of a tie."""
+    """In norm nearer than one rounding: of the last bits of sums some fall on the other side of a tie."""
     path = tmp_path / "m.gc"
     path.write_text(source.format(compute="bf16"))
     model, graph = compiled(source, "bf16"), stage_graph(path, "graph", entry="gradients")
@@ -122,7 +122,7 @@ def test_the_bits_do_not_depend_on_threads(source: str) -> None:
 @SOURCES
 def test_levels_agree_and_batches_do_not_matter(source: str) -> None:
     models = [compiled(source, "bf16", level) for level in (0, 2)]
-    name = next(iter(models[0](**{"x": DATA[source]["x"]})))
+    name = next(iter(models[0](x=DATA[source]["x"])))
     results = [model(x=DATA[source]["x"])[name] for model in models]
     np.testing.assert_allclose(results[0], results[1], 2.0**-7, 2.0**-7)
     assert np.array_equal(models[1](x=DATA[source]["x"][:2])[name], results[1][:2])
