@@ -92,7 +92,7 @@ def _choose(shared: Shared, module: ModuleScope, name: str | None) -> s.Block | 
     if has_errors(shared.diagnostics):
         return None
     if module.models:
-        help = "choose one: " + ", ".join(names)
+        help = "choose one, by --model or model=...: " + ", ".join(names)
         shared.warn("GC0111", "the file has several models", module.models[1].name.span, help=help)
     else:
         shared.warn("GC0111", "the file has no model", start, help="blocks become code where a model calls them")
@@ -105,16 +105,15 @@ def module_dims(shared: Shared, module: ModuleScope, pinned: Mapping[str, int] |
     left = dict(pinned or {})
     for name, one in module.dims.items():
         dim: Dim | None
-        given = left.pop(name, None)
         bounds = _bounds(shared, frame, one) if one.bounds is not None else None
-        if given is not None:
-            dim = _pinned(shared, frame, one, given, bounds)
-        elif one.value is not None:
+        if one.value is not None:
             dim = dim_of(shared, frame, one.value)
         elif one.bounds is not None:
             dim = symbol(name, *bounds) if bounds is not None else None
         else:
             dim = symbol(name)
+        if name in left:
+            dim = _pinned(shared, one, left.pop(name), dim, bounds)
         if dim is not None and not check_dim(shared, dim, (one.value or one.name).span):
             dim = None
         frame.dims[name] = DimBinding(dim if dim is not None else symbol(name), one.name.span)
@@ -142,21 +141,22 @@ def _bounds(shared: Shared, frame: Frame, one: s.Dimension) -> tuple[int, int] |
     return None
 
 
-def _pinned(shared: Shared, frame: Frame, one: s.Dimension, given: int, bounds: tuple[int, int] | None) -> Dim | None:
+def _pinned(
+    shared: Shared, one: s.Dimension, given: int, written: Dim | None, bounds: tuple[int, int] | None
+) -> Dim | None:
+    """The size that a dimension is pinned to; where that cannot be, an error and what the file says."""
     name = one.name.name
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:
         shared.error("GC0304", f"`{name}` cannot be pinned to {given!r}", one.name.span, "dimensions are at least 1")
-        return None
+        return written
     if one.value is not None:
-        value = dim_of(shared, frame, one.value)
-        if value == given:
-            return given
-        title = f"`{name}` is {value} in the file and cannot be pinned to {given}"
-        shared.error("GC0304", title, one.name.span, help=f"write dim {name} to leave it open")
-        return None
+        if written is not None and written != given:
+            title = f"`{name}` is {written} in the file and cannot be pinned to {given}"
+            shared.error("GC0304", title, one.name.span, help=f"write dim {name} to leave it open")
+        return written
     if bounds is not None and not bounds[0] <= given <= bounds[1]:
         shared.error("GC0304", f"`{name}` = {given} is outside of {bounds[0]}..{bounds[1]}", one.span)
-        return None
+        return written
     return given
 
 

@@ -13,7 +13,7 @@ from graphc.frontend.arithmetic import Operand, build, elementwise
 from graphc.frontend.dimension import dim_of, dtype_of
 from graphc.frontend.expression import as_tensor, evaluate, operand, real_of
 from graphc.frontend.literal import _static
-from graphc.frontend.scope import Frame, Shared, nearest
+from graphc.frontend.scope import Frame, Shared, nearest, number_of_arguments
 from graphc.frontend.values import POISON, Literal, Many, Poison, Size, Tensor, Value, describe
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node
@@ -285,7 +285,10 @@ def _bind(site: Site, parameters: Sequence[str], node: s.Call, piped: Operand | 
         if len(positional) > len(fixed):
             extra = positional[len(fixed)]
             site.error(
-                "GC0402", f"`{site.name}` takes {len(fixed)} arguments, not {len(positional)}", extra.span, help=shown
+                "GC0402",
+                f"`{site.name}` takes {number_of_arguments(len(fixed))}, not {len(positional)}",
+                extra.span,
+                help=shown,
             )
             fine = False
     for argument in node.arguments:

@@ -157,6 +157,10 @@ def lookup(shared: Shared, frame: Frame, name: str, span: Span) -> Value:
     if frame.scan is not None and name in frame.scan.emitted:
         title = f"`{name}` has no value inside of the scan that emits it"
         return shared.error("GC0101", title, span, help="an emit is collected; to take a value on, carry it")
+    if name in frame.ended:
+        also = [(frame.ended[name], "one value for each step of the scan")]
+        help = "to have the last value afterwards, carry it; to have all of them, emit it"
+        return shared.error("GC0101", f"`{name}` has no value behind its scan", span, help=help, also=also)
     known = [*frame.names, *frame.module.names(), *FUNCTIONS]
     help = nearest(name, known)
     if not help and name in DTYPES:

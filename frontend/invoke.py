@@ -7,7 +7,7 @@ from graphc.frontend.arithmetic import Operand
 from graphc.frontend.block import run_body
 from graphc.frontend.expression import operand
 from graphc.frontend.gradient import apply_rules, ruled_names, stopped
-from graphc.frontend.scope import Binding, DimBinding, Frame, Shared, nearest
+from graphc.frontend.scope import Binding, DimBinding, Frame, Shared, nearest, number_of_arguments
 from graphc.frontend.solve import check_argument, check_solved, finish, solve_argument
 from graphc.frontend.static import setting, takes_setting
 from graphc.frontend.values import POISON, BlockValue, Instance, Many, Poison, Value
@@ -106,7 +106,7 @@ def _bind(
     positional += [operand(shared, frame, one.value) for one in node.arguments if one.name is None]
     fine = True
     if len(positional) > len(open_names):
-        title = f"`{name}` takes {len(open_names)} arguments, not {len(positional)}"
+        title = f"`{name}` takes {number_of_arguments(len(open_names))}, not {len(positional)}"
         also = [(block.name.span, "declared here")]
         shared.error("GC0402", title, positional[len(open_names)].span, also=also)
         fine = False

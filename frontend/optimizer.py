@@ -74,7 +74,8 @@ def _definition(shared: Shared, frame: Frame, node: s.Expression) -> tuple[s.Opt
         module = frame.module.modules[node.base.name]
         found, known, name = module.find(node.name.name), module.names(), node.name.name
     else:
-        shared.error("GC0606", "expected the name of an optimizer", node.span)
+        help = nearest(node.name.lower(), standard.declarations) if isinstance(node, s.DimensionName) else ""
+        shared.error("GC0606", "expected the name of an optimizer", node.span, help=help)
         return None
     if found is None or not isinstance(found[0], s.Optimizer):
         help = nearest(name, known) or "there are " + ", ".join(standard.declarations)

@@ -8,7 +8,7 @@ from graphc.frontend.binding import may_own
 from graphc.frontend.dimension import Declared, declared, dim_of, is_static, precision_of
 from graphc.frontend.expression import evaluate, operand
 from graphc.frontend.literal import _static
-from graphc.frontend.scope import Binding, Frame, Shared, nearest
+from graphc.frontend.scope import Binding, Frame, Shared, nearest, number_of_arguments
 from graphc.frontend.static import setting, takes_setting
 from graphc.frontend.values import (
     POISON,
@@ -153,7 +153,7 @@ def _with_arguments(shared: Shared, frame: Frame, kind: str, node: s.Call) -> In
             help = f"{kind}({', '.join(names)})"
             shared.error(
                 "GC0403",
-                f"`{kind}` has no argument `{key}`" if key else f"`{kind}` takes {len(names)} arguments",
+                f"`{kind}` has no argument `{key}`" if key else f"`{kind}` takes {number_of_arguments(len(names))}",
                 where,
                 help=help,
             )

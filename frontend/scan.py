@@ -53,6 +53,7 @@ def scan(shared: Shared, frame: Frame, one: s.Scan) -> None:
     shared.enter(one.header)
     run_body(shared, inner, one.body)
     shared.leave()
+    frame.ended.update({name: bound.span for name, bound in inner.names.items() if name not in frame.names})
     _warn_constant(shared, recurrence)
     _finish(shared, inner, recurrence, index, recompute)
 

@@ -98,6 +98,7 @@ class Frame:
     states: dict[str, Node] = field(default_factory=dict)
     element: DType | None = None  # in an optimizer: the parameter's element type
     scan: Recurrence | None = None  # the scan whose body this is
+    ended: dict[str, Span] = field(default_factory=dict)  # names that the steps of a scan had for themselves
     indices: tuple[Node, ...] = ()  # of the scans around, those around the calls that led here included
 
 
@@ -187,6 +188,11 @@ class Shared:
 
     def leave(self) -> None:
         self.depth -= 1
+
+
+def number_of_arguments(number: int) -> str:
+    """How many arguments, in words."""
+    return "no argument" if number == 0 else "1 argument" if number == 1 else f"{number} arguments"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

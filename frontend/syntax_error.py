@@ -14,8 +14,22 @@ STATEMENT_WORDS = (
     *("param", "state", "slot", "dim", "require", "scan", "carry", "emit", "for", "when", "probe", "grad"),
     *("input", "hyper", "metric", "optimizer"),
 )
+_WHERE = "both ways are computed, and one is taken: y = where(condition, yes, no)"
+_LOOP = "a loop over instances is `for one in layers:`, one at run time `scan t in T:`"
+_PIECE = "a reusable piece is `block f[D](x: f32[D]) -> (y: f32[D]):`, what is compiled a `model`"
+_OTHERS = {
+    **dict.fromkeys(("if", "elif", "else"), _WHERE),
+    "while": _LOOP,
+    **dict.fromkeys(("def", "fn", "func", "function", "class", "layer"), _PIECE),
+    **dict.fromkeys(("from", "import", "include"), 'write `use std.nn: dense`, or `use "./file.gc" as name`'),
+    **dict.fromkeys(("let", "var"), "a value is bound without a word: y = x + 1"),
+    "return": "outputs are named behind `->` and assigned in the body",
+    "print": "`probe name = value` makes an output of any value",
+}
+"""What other languages begin a line with, and what is written here."""
 _EXPRESSION = frozenset({"NUMBER", "STRING", "NAME", "DIM", "LPAR", "LSQB", "MINUS"})
 _OPERATORS = frozenset({"PLUS", "MINUS", "STAR", "SLASH", "FLOOR", "PERCENT", "AT", "POWER", "COMPARE", "AND", "OR"})
+_SIGNS = frozenset({"+", "-", "*", "/", "//", "%", "@", "**"})
 _SHOWN = {
     "NAME": "a name",
     "DIM": "a dimension (an Uppercase name)",
@@ -72,7 +86,10 @@ def explain_line(tokens: Sequence[Token], index: int, accepted: AbstractSet[str]
     if found.type == "NAME" and "DIM" in accepted and "NAME" not in accepted:
         help = "Uppercase names are dimensions, lowercase names are values"
         return _error(found, f"expected a dimension, found `{found.text}`", help)
-    return _error(found, f"expected {_expected(accepted)}, found {_shown(found)}")
+    sign = tokens[index + 1] if index + 1 < len(tokens) else None
+    is_update = index == 1 and found.text in _SIGNS and sign is not None and sign.type == "EQUAL"
+    help = f"write {first.text} = {first.text} {found.text} ..." if is_update else ""
+    return _error(found, f"expected {_expected(accepted)}, found {_shown(found)}", help)
 
 
 def _is_word(token: Token) -> bool:
@@ -92,11 +109,14 @@ def _misspelt_keyword(tokens: Sequence[Token], index: int, inside: bool) -> Diag
     if index == 0 and tokens[1].type in ("EQUAL", "COMMA"):
         return None
     words = STATEMENT_WORDS if inside else DECLARATION_WORDS
+    title, labels = f"`{tokens[0].text}` begins no declaration", (Label(tokens[0].span),)
+    if tokens[0].text in _OTHERS:
+        return Diagnostic("GC0011", title, labels, _OTHERS[tokens[0].text])
     near = get_close_matches(tokens[0].text, words, n=1)
     if not near and index == 0:
         return None
     help = f"did you mean `{near[0]}`?" if near else "lines begin with " + ", ".join(words)
-    return Diagnostic("GC0011", f"`{tokens[0].text}` begins no declaration", (Label(tokens[0].span),), help)
+    return Diagnostic("GC0011", title, labels, help)
 
 
 def _misplaced(token: Token, inside: bool) -> tuple[str, str]:

@@ -170,6 +170,12 @@ def test_pinned_dimensions(dims: dict[str, int], codes: list[str]) -> None:
     assert compiled(text, dims=dims)[1] == codes
 
 
+@pytest.mark.parametrize("size", [0, 5])
+def test_a_size_that_cannot_be_pinned_is_one_error(size: int) -> None:
+    text = "dim B, C = 3\nmodel m(x: f32[B, C]) -> (y: f32[B]):\n    param w: f32[C] = zeros()\n    y = x @ w\n"
+    assert compiled(text, dims={"C": size})[1] == ["GC0304"]
+
+
 def test_choosing_a_model() -> None:
     two = HEAD + "    y = x\n" + HEAD.replace("m(", "n(") + "    y = x + x\n"
     made, codes = compiled(two, model="n")
