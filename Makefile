@@ -14,7 +14,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/python examples/digits/digits.py
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n auto -q
+	$(BIN)/python -m pytest -n auto --dist worksteal -q
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

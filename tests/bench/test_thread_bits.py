@@ -11,7 +11,7 @@ import pytest
 from thread_bits import COUNTS, SIZES
 
 FULL = os.environ.get("GRAPHC_FULL_WORKLOADS", "") == "1"  # at their own sizes: some minutes
-PROCESSES = 3
+PROCESSES = 3 if FULL else 2
 
 
 def hashes(name: str) -> list[str]:

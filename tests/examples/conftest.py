@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,8 @@ def run_example(tmp_path: Path) -> Callable[..., str]:
 
     def run(name: str, *words: object) -> str:
         command = [sys.executable, str(EXAMPLES / name / f"{name}.py"), *map(str, words)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        environment = {**os.environ, "GRAPHC_CACHE": "1"}  # as users run it
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -85,7 +85,7 @@ def run(folder: Path, name: str, epochs: int, threads: int, kill_after: float | 
     told = Told()
     process = subprocess.Popen(
         command(name, epochs, threads), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "NO_COLOR": "1"},
+        env={**os.environ, "NO_COLOR": "1", "GRAPHC_CACHE": "1"},  # as users start it: compiled once
     )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
     stderr = process.stderr
