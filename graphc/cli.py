@@ -86,6 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror or error}", as_json)
         return MISTAKE
+    except MemoryError:
+        fail("the system has no more memory", as_json)
+        return MISTAKE
     except KeyboardInterrupt:
         fail("interrupted", as_json)
         return INTERRUPTED

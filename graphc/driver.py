@@ -22,6 +22,7 @@ from graphc.frontend.limits import DEFAULT_LIMITS, Limits
 from graphc.runtime.artifact import Artifact
 from graphc.runtime.errors import ArtifactError, CompileError, InputTypeError, OptionError
 from graphc.runtime.model import Model
+from graphc.runtime.options import check_path
 from graphc.runtime.store import first_values
 from graphc.runtime.threads import check_threads
 from graphc.source import Source
@@ -113,8 +114,11 @@ def compilation(path: PathLike, **options: object) -> Compilation:
 
 
 def read_source(path: PathLike) -> Source:
-    """The text of a file; CompileError if it is no UTF-8 text within the limits, OSError if it cannot be read."""
-    file = Path(path)
+    """The text of a file; CompileError if it is no UTF-8 text within the limits, OSError if it cannot be read.
+
+    What is no path is an InputTypeError, one with a NUL an OptionError.
+    """
+    file = check_path(path)
     if file.exists() and not file.is_file() and not file.is_dir():
         raise OSError(errno.EINVAL, "a pipe or device, not a regular file", os.fspath(path))  # reading would not end
     source, faults = decode(os.fspath(path), file.read_bytes())

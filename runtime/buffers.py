@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphc.runtime.dimexpr import show_shape
-from graphc.runtime.errors import InputShapeError, InputTypeError, LimitError
+from graphc.runtime.errors import InputShapeError, InputTypeError, LimitError, OutOfMemoryError
 from graphc.runtime.signature import DTYPES, Leaf
 
 ALIGNMENT = 64
@@ -38,12 +38,13 @@ def aligned_bytes(size: int) -> NDArray[np.uint8]:
     """`size` zeroed bytes (at least one line) whose address is a multiple of 64.
 
     Much memory comes straight from the system, to which it goes back when it is dropped; `malloc` may keep it.
+    Raises OutOfMemoryError if there is not so much.
     """
     if size >= _MAPPED and hasattr(mmap, "MAP_ANONYMOUS"):
         try:
             pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except (OSError, OverflowError):
-            raise MemoryError(f"no memory for {size:,} bytes") from None
+            raise OutOfMemoryError(f"no memory for {size:,} bytes") from None
         if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # a system without them
                 pages.madvise(mmap.MADV_HUGEPAGE)
@@ -121,7 +122,8 @@ address = _fast_address if _layout_is_known() else _slow_address
 def as_input(value: Any, leaf: Leaf) -> NDArray[Any]:
     """`value` as an array of the leaf's dtype, C-contiguous and aligned; the shape is not looked at.
 
-    `InputTypeError` or, for a ragged list, `InputShapeError`; both name the input. May share memory with `value`.
+    `InputTypeError`, `OutOfMemoryError` or, for a ragged list, `InputShapeError`; they name the input. May share memory
+    with `value`.
     """
     kind = NUMPY[leaf.dtype]
     if isinstance(value, bool | int | float | list | tuple) and not isinstance(value, np.generic):
@@ -130,7 +132,10 @@ def as_input(value: Any, leaf: Leaf) -> NDArray[Any]:
         array = _from_object(value, leaf)
         if array.dtype.newbyteorder("=") != kind:
             raise InputTypeError(f"{_subject(leaf)} has dtype {array.dtype}; it should be {kind}")
-    return np.require(array.astype(kind, copy=False), requirements=["C", "A"])
+    try:
+        return np.require(array.astype(kind, copy=False), requirements=["C", "A"])
+    except MemoryError:  # a small array seen as a large one, by strides of zero
+        raise OutOfMemoryError(f"{_subject(leaf)} needs a copy of {array.nbytes:,} bytes, and there is no memory") from None
 
 
 def _from_object(value: Any, leaf: Leaf) -> NDArray[Any]:

@@ -85,6 +85,10 @@ class LimitError(GraphcError, ValueError):
     """A size exceeds a limit of graphc; it was refused before any memory was asked for."""
 
 
+class OutOfMemoryError(GraphcError, MemoryError):
+    """The system has not the memory that a call, or the variables of a model, need. Nothing has changed."""
+
+
 class DataError(GraphcError, ValueError):
     """A data file cannot be read. The message starts with the file and, for text, `line:column`."""
 

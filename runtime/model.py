@@ -272,6 +272,8 @@ class Model:
 
     def apply(self, gradients: Mapping[str, Any]) -> None:
         """The optimiser's update (and clipping) with gradients by parameter path; counts as a step."""
+        if not isinstance(gradients, Mapping):
+            raise InputTypeError(f"gradients are given as one mapping by path, not as a {type(gradients).__name__}")
         with self._lock:
             self._call("apply", gradients)
             self._counter.value += 1
@@ -392,12 +394,12 @@ class Model:
     def save_flat(self, path: str | os.PathLike[str]) -> None:
         """All variables (slots, hyper-parameters and step too) as one block, for the model's library in C."""
         with self._lock:
-            self._store.save_flat(path)
+            self._store.save_flat(check_path(path))
 
     def load_flat(self, path: str | os.PathLike[str]) -> None:
         """All variables from `save_flat` or from C; `WeightsError` changes nothing if they are another model's."""
         with self._lock:
-            self._store.load_flat(path)
+            self._store.load_flat(check_path(path))
 
     def save_checkpoint(self, folder: str | os.PathLike[str]) -> Path:
         """All that decides how training goes on, into a folder that keeps the last two."""

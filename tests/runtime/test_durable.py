@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from linear_model import model
 
+import graphc
 from graphc.runtime.durable import sweep, write_durably
 from graphc.runtime.errors import InputTypeError, OptionError
 from graphc.runtime.model import load
@@ -63,7 +64,8 @@ def test_names_and_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [5, None, ["w"], 1.5])
 def test_what_is_no_path(path: Any) -> None:
     net = model()
-    calls = (net.save, net.save_weights, net.load_weights, net.save_checkpoint, net.restore, load)
+    calls = (net.save, net.save_weights, net.load_weights, net.save_flat, net.load_flat, net.save_checkpoint)
+    calls += (net.restore, load, graphc.compile)
     for call in calls:
         with pytest.raises(InputTypeError, match="a path must be a text or a Path"):
             call(path)

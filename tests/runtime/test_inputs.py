@@ -12,7 +12,7 @@ import pytest
 from linear_model import model
 
 from graphc.runtime.buffers import aligned_array, as_input, slab_places
-from graphc.runtime.errors import GraphcError, IndexRangeError, InputShapeError, InputTypeError
+from graphc.runtime.errors import GraphcError, IndexRangeError, InputShapeError, InputTypeError, OutOfMemoryError
 from graphc.runtime.model import Model
 from graphc.runtime.signature import Leaf
 
@@ -191,6 +191,25 @@ def test_an_input_that_is_the_models_own_memory() -> None:
     w = net.params["w"].reshape(1, 3)
     loss = net.step(x=w, k=np.zeros(1, np.int32))["loss"]
     assert loss == 14 and net.params["w"].tolist() == [0.5, 1, 1.5]
+
+
+def test_an_array_too_large_to_be_copied() -> None:
+    """Strides of zero make much of little; no machine has so much address space."""
+    net = model(high=None)
+    with pytest.raises(OutOfMemoryError, match=r"`x` needs a copy of [\d,]+ bytes") as error:
+        net(x=np.broadcast_to(X[:1], (1 << 46, 3)))
+    assert isinstance(error.value, MemoryError)
+    with pytest.raises(OutOfMemoryError, match="no memory for"):
+        aligned_array((1 << 50,), "f32")
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_rows_that_overlap_or_are_one_row(rows: int) -> None:
+    net, line = model(), np.arange(3 + rows, dtype=np.float32)
+    for strides in ((4, 4), (0, 4), (0, 0), (4, 0)):
+        x = np.lib.stride_tricks.as_strided(line, (rows, 3), strides, writeable=False)
+        assert np.array_equal(net(x=x)["y"], np.array(x) * np.array([1, 2, 3], np.float32))
+    assert np.array_equal(line, np.arange(3 + rows))
 
 
 def test_aligned() -> None:

@@ -50,6 +50,10 @@ def test_calls() -> None:
     assert np.array_equal(net.params["w"], w - MEAN - 0.5) and net.steps == 3
     with pytest.raises(InputTypeError, match="missing `w`"):
         net.apply({})
+    for wrong in (None, [np.ones(3, np.float32)], 5):
+        with pytest.raises(InputTypeError, match="one mapping by path"):
+            net.apply(wrong)  # type: ignore[arg-type]
+    assert net.steps == 3
 
 
 def test_results_own_their_memory() -> None:
