@@ -63,6 +63,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
+    _open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args(words or ["--help"])
     command: Callable[[argparse.Namespace], int] = arguments.command
@@ -94,6 +95,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as error:  # whatever else escapes is a bug; users get words, not a traceback
         return _bug(error, words)
+
+
+def _open_streams() -> None:
+    """What would go to a stream that was closed (`>&-`), for which Python has None, goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  until the process ends
 
 
 def _bug(error: Exception, words: Sequence[str]) -> int:

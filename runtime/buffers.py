@@ -135,7 +135,9 @@ def as_input(value: Any, leaf: Leaf) -> NDArray[Any]:
     try:
         return np.require(array.astype(kind, copy=False), requirements=["C", "A"])
     except MemoryError:  # a small array seen as a large one, by strides of zero
-        raise OutOfMemoryError(f"{_subject(leaf)} needs a copy of {array.nbytes:,} bytes, and there is no memory") from None
+        raise OutOfMemoryError(
+            f"{_subject(leaf)} needs a copy of {array.nbytes:,} bytes, and there is no memory"
+        ) from None
 
 
 def _from_object(value: Any, leaf: Leaf) -> NDArray[Any]:

@@ -358,6 +358,32 @@ def test_a_closed_pipe_is_no_error(here: Path) -> None:
     assert process.returncode == 141
 
 
+def test_streams_may_be_closed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`graphc ... >&- 2>&-`"""
+    for words, status in (["explain"], 0), (["show", "scale.gc"], 0), (["check", "wrong.gc"], 1), (["frobnicate"], 1):
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, None)
+        assert ended(words) == status
+        for stream in (sys.stdout, sys.stderr):
+            stream.close()
+
+
+def test_training_goes_into_a_closed_pipe(here: Path) -> None:
+    """`graphc train ... | head -1`: it ends, and goes on from what it said was saved."""
+    np.savez("data.npz", x=np.ones((64, 4), np.float32))
+    words = ["train", "scale.gc", "--input", "x=data.npz:x", "--input", "t=data.npz:x", "--batch", "8", "--out", "run"]
+    words += ["--checkpoint-every", "2", "--resume", "run"]
+    process = graphc_process([*words, "--epochs", "1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == [b"resume 0\n", b"saved 2\n"]
+    process.stdout.close()
+    assert process.wait(timeout=300) == 141
+    assert process.stderr is not None
+    with process.stderr as said:
+        assert b"error" not in said.read()
+    assert ended([*words, "--epochs", "1"]) == 0
+
+
 def test_no_colour_in_pipes(here: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = graphc_process(["check", "wrong.gc"], stderr=subprocess.PIPE, env={**environment, "TERM": "xterm"})
