@@ -289,7 +289,7 @@ def test_processes_that_compile_the_same_at_once(folder: Path) -> None:
     script = f"import hashlib, graphc\nmodel = graphc.compile_source({SOURCE!r})\n"
     script += "print(hashlib.sha256(model.artifact.to_bytes()).hexdigest())"
     running = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(3)]
-    assert len({one.communicate(timeout=120)[0] for one in running}) == 1
+    assert len({one.communicate(timeout=300)[0] for one in running}) == 1
     assert all(one.returncode == 0 for one in running)
     assert len(only_entry(folder).name) == 64 + len(".gca")
 

@@ -27,7 +27,7 @@ from graphc.source import Source
 ROOT = Path(__file__).parents[2]
 COUNT = int(os.environ.get("GRAPHC_FUZZ_PROGRAMS", "300"))
 SEED = int(os.environ.get("GRAPHC_FUZZ_SEED", "0"))
-SECONDS = 5.0  # a real limit is far above what any case needs, also on a busy machine
+SECONDS = 20.0  # a real limit is far above what any case needs, also on a busy machine
 COMPILED = 25  # one of so many sound mutants is compiled to code too
 SEEDS = sorted([*ROOT.glob("examples/*/*.gc"), *ROOT.glob("frontend/std/*.gc"), *ROOT.glob("tests/corpus/**/*.gc")])
 CORPUS = sorted((Path(__file__).parent / "corpus" / "programs").glob("*.gc"))

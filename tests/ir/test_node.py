@@ -66,7 +66,7 @@ def test_leaves_are_told_apart_by_role_name_and_type() -> None:
 
 def test_threads_that_make_one_node_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread may be stopped between looking for a node and keeping the one it made."""
-    definition, both = OPS["neg"], threading.Barrier(2, timeout=10)
+    definition, both = OPS["neg"], threading.Barrier(2, timeout=60)
 
     class Waiting(type(definition)):  # type: ignore[misc]
         def infer(self, *types: Any, **attrs: Any) -> Any:

@@ -72,7 +72,7 @@ HEAVY = ("llvmlite", "lark", "networkx", "pydot", "matplotlib", "safetensors", "
 def loaded_by(statement: str) -> set[str]:
     """The heavy packages that a fresh process has loaded after a statement."""
     probe = f"{statement}\nimport sys\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=300)
     return set(done.stdout.split())
 
 

@@ -109,7 +109,7 @@ def test_processes_that_write_to_one_folder(tmp_path: Path) -> None:
     words = [sys.executable, "-c", WRITER, str(Path(__file__).parent), str(tmp_path)]
     writers = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for writer in writers:
-        _, errors = writer.communicate(timeout=120)
+        _, errors = writer.communicate(timeout=300)
         assert writer.returncode == 0, errors
     names = sorted(os.listdir(tmp_path))
     assert 2 <= len(names) <= 5 and "weights" in names, names
