@@ -242,7 +242,7 @@ def test_hostile_texts_end_in_diagnostics(text: str) -> None:
     assert module is None
     assert 1 <= len(diagnostics) <= 200
     assert len(render_all(diagnostics)) < 100_000
-    assert time.process_time() - start < 5.0
+    assert time.process_time() - start < 20.0
 
 
 def test_a_long_flat_expression_is_no_nesting() -> None:

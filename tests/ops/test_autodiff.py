@@ -98,10 +98,10 @@ def test_a_long_chain_takes_linear_time_and_no_recursion() -> None:
     x = y = scalar("x")
     for _ in range(20_000):
         y = y * 0.9999 + x
-    start = time.perf_counter()
+    start = time.process_time()
     (g,) = gradients(y, [x])
     assert len(postorder([g])) < 100_000
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_a_doubling_chain_stays_small() -> None:

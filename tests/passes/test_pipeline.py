@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -103,7 +103,7 @@ def test_a_long_chain_compiles_in_linear_time(level: str) -> None:
         y = (y * 1.5 + X, make("reshape", y, shape=(2, 2)), make("tanh", y))[i % 3]
         y = make("reshape", y, shape=(4,))
     graph = Graph("g", (X,), {"y": y})
-    start = perf_counter()
+    start = process_time()
     pipeline(level).run(graph)
     assert len(graph.nodes()) > 18_000
-    assert perf_counter() - start < 30
+    assert process_time() - start < 30
