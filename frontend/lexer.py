@@ -23,7 +23,7 @@ _DECLARING = re.compile(
 )
 _ASSIGNING = re.compile(r"[a-z_][A-Za-z0-9_]*(?:\s*,\s*[a-z_][A-Za-z0-9_]*)*\s*(?:=(?!=)|:)")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
-_NUMBER_TAIL = re.compile(r"(?:0[xX][0-9a-fA-F.]*(?:[pP][+-]?\d*)?|[0-9][0-9A-Za-z_.]*)")
+_NUMBER_TAIL = re.compile(r"(?:0[xX][0-9a-fA-F.]*(?:[pP][+-]?[0-9]*)?|[0-9][0-9A-Za-z_.]*)")
 # Latin letters and the foreign letters that look the same; only to make the message helpful.
 _LOOKALIKES = dict(
     zip("аеорсухѕіјԁһАВЕКМНОРСТХαοΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aeopcyxsijdhABEKMHOPCTXaoABEZHIKMNOPTYX", strict=True)
