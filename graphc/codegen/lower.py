@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphc.codegen import convolution, convolution_window, loops, product_parts, strips
+from graphc.codegen.column_parts import in_parts
 from graphc.codegen.contraction_fit import ContractionFit
 from graphc.codegen.convolution_window import is_depthwise
 from graphc.codegen.kernel import (
@@ -63,7 +64,8 @@ def lower(name: str, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffe
     else:
         body, scratch = loops.build(outputs, inputs)
         body, sums = streamed(body)
-        scratch += sums
+        body, more = in_parts(body, target)
+        scratch += sums + more
     buffers = tuple(dict.fromkeys([*outputs.values(), *inputs.values(), *scratch]))
     kernel = Kernel(name, buffers, body, _words(outputs, inputs))
     verify_kernel(kernel)

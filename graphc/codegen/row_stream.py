@@ -132,7 +132,7 @@ class Moved:
     """Scalars with other indices for variables, and other scalars for temps; what is shared stays shared."""
 
     def __init__(self, variables: Mapping[Var, Affine], temps: Mapping[Scalar, Scalar]) -> None:
-        self.variables = variables
+        self.variables = dict(variables)
         self.done = dict(temps)
 
     def scalar(self, root: Scalar) -> Scalar:

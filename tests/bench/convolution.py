@@ -67,8 +67,10 @@ class Native:
         arrays = [*self.leaves.values(), *self.outputs.values()]
         self.table = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
         self.arena = aligned((code.arena_bytes({}) // 4 + 64,))
-        function = self.library.function("entry", 4)
-        arguments = ctypes.addressof(self.table), 0, self.arena.ctypes.data
+        function = self.library.function(
+            "entry", 4
+        )  # leaves and outputs, sizes, scratch memory, the threads (none but ours)
+        arguments = ctypes.addressof(self.table), None, self.arena.ctypes.data, None
 
         def run(times: int) -> None:
             for _ in range(times):
@@ -77,7 +79,7 @@ class Native:
         self.run = run
 
 
-def measure(row: tuple[Any, ...], peak: Run) -> str:
+def measure(row: tuple[Any, ...], peak: Run, seconds: float = 0.4) -> str:
     name, images, length, channels, outputs, taps, pad, stride, groups = row
     attrs = {"stride": (stride,) * 2, "low": (pad,) * 2, "high": (pad,) * 2, "dilation": (1, 1), "groups": groups}
     x = leaf("input", "x", TensorType(F32, (images, length, length, channels)))
@@ -95,7 +97,7 @@ def measure(row: tuple[Any, ...], peak: Run) -> str:
     rivals = torch_runs(values, stride, pad, groups, [n.outputs["r"] for n in natives], natives)
     text = f"{name:36s} {flops * 1e3:6.0f} MFLOP"
     for number, what in enumerate(("conv", "data", "weights")):
-        times = best(natives[number].run, peak, *rivals[number])
+        times = best(natives[number].run, peak, *rivals[number], seconds=seconds)
         top = 1000 * 16 * 2 * host().lanes(4) / times[1] / 1e9
         speed = flops / times[0]
         rival = flops / min(times[2:]) if times[2:] else 0.0
