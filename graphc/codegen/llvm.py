@@ -63,6 +63,7 @@ _OVERLOADS: dict[str, tuple[str | int, ...]] = {
     "ldexp": ("r", 1),
     "x86.avx512.mask.scalef.ps.512": (),
     "x86.avx512.mask.scalef.pd.512": (),
+    "x86.avx512.permvar.sf.512": (),
     "fptosi.sat": ("r", 0),
     "fptoui.sat": ("r", 0),
     "is.fpclass": (0,),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.codegen import vecmath_lookup
 from graphc.codegen.vecmath_shared import Lanes, fast_two_sum, power_of_two, scale
 from graphc.codegen.vecmath_tables import DOUBLE, FLOAT, TANH, Table
 
@@ -38,7 +39,12 @@ def parts(x: Lanes) -> tuple[Lanes, Lanes]:
 def exp(x: Lanes) -> Lanes:
     """e**x over the whole range: denormal results are rounded once."""
     low, high = table(x).exp_range
-    return scale(*parts(x.at_most(high).at_least(low)))
+    return _scaled(x.at_most(high).at_least(low))
+
+
+def _scaled(x: Lanes) -> Lanes:
+    """e**x within `exp_range`."""
+    return scale(*vecmath_lookup.parts(x) if vecmath_lookup.fits(x) else parts(x))
 
 
 def expm1(x: Lanes) -> Lanes:
@@ -55,7 +61,7 @@ def expm1(x: Lanes) -> Lanes:
 def sigmoid(x: Lanes) -> Lanes:
     """1 / (1 + e**-x). With e = e**-|x| and q = e / (1 + e) it is 1 - q, for negative x e - e q: nothing overflows, and
     what rounding does to q matters little."""
-    e = scale(*parts((-x.abs()).at_least(table(x).exp_range[0])))
+    e = _scaled((-x.abs()).at_least(table(x).exp_range[0]))
     other = e / (e + 1)
     large = x.lt(0).choose(e, 1.0)
     return (-large).fma(other, large)
@@ -64,6 +70,8 @@ def sigmoid(x: Lanes) -> Lanes:
 def tanh(x: Lanes) -> Lanes:
     """tanh|x| with the sign of x. In binary64 t / (t + 2) of t = expm1(2|x|) has 3 roundings, which is good enough;
     in binary32 1 - 2 / (e**2|x| + 1), and a polynomial up to 0.625, have fewer."""
+    if vecmath_lookup.fits(x):
+        return vecmath_lookup.tanh(x)
     numbers, size = table(x), x.abs()
     clamped = size.at_most(numbers.tanh_high)
     if numbers is DOUBLE:

@@ -212,9 +212,12 @@ def power_of_two(exponent: Lanes) -> Lanes:
 
 
 def scale(x: Lanes, exponent: Lanes) -> Lanes:
-    """x * 2**exponent, rounded once, for x near 1 and an integral float within twice the range of exponents."""
+    """x * 2**exponent, rounded once, for x near 1 and an integral float within twice the range of exponents.
+
+    AVX-512 has an instruction for it, which cuts off a fraction of the exponent.
+    """
     target = x.function.target
-    if target.is_x86 and target.vector_bytes == 64:  # AVX-512 has an instruction for it
+    if target.is_x86 and target.vector_bytes == 64:
         return x.of(_scalef(x.function, x.value, exponent.value))
     half = (exponent * 0.5).floor()
     return x * power_of_two(half) * power_of_two(exponent - half)
@@ -223,7 +226,8 @@ def scale(x: Lanes, exponent: Lanes) -> Lanes:
 def _scalef(f: Function, x: Value, exponent: Value) -> Value:
     kind = {"<16 x float>": ("ps", "i16"), "<8 x double>": ("pd", "i8")}.get(x.type)
     if kind is None:
-        return f.intrinsic("llvm.ldexp", x.type, x, f.fptosi(exponent, "i32"))
+        whole = f.intrinsic("llvm.floor", exponent.type, exponent)
+        return f.intrinsic("llvm.ldexp", x.type, x, f.fptosi(whole, "i32"))
     mask, mode = const(kind[1], -1), const("i32", 4)  # all lanes, rounded as everything is
     return f.intrinsic(f"llvm.x86.avx512.mask.scalef.{kind[0]}.512", x.type, x, exponent, x, mask, mode)
 
