@@ -95,9 +95,9 @@ def _one_row(decided: Plan, target: Target) -> Plan | None:
 
 
 def workspace_elements(contraction: Contraction, target: Target) -> Elements:
-    """The elements (of `scalar`) the function needs at its workspace; false if none."""
-    decided = plan(contraction, target)
-    partial, terms = decided.partial_elements, []
+    """The elements (of `scalar`) the function needs at its workspace, split or not; false if none."""
+    decided, other = plan(contraction, target), plan(replace(contraction, split=not contraction.split), target)
+    partial, terms = max(decided.partial_elements, other.partial_elements), []
     if decided.source is not Source.IN_PLACE:
         width, behind = panel_elements(decided)
         factor, names = decided.depth
@@ -150,9 +150,12 @@ class _Driver:
             self.columns()
 
     def _take_part(self) -> None:
-        """Panels are shared out, or row tiles, whichever is more even; panels if both are."""
+        """Panels are shared out, or row tiles, whichever is more even; panels if both are. Row tiles if asked to."""
         f, tiles = self.f, self.tiles
         part, parts = (f[name] for name in PART)
+        if self.contraction.row_tile is not None:
+            self.tile_range = share(f, tiles, part, parts)
+            return
         panels = self._panels()
         most_panels, most_tiles = (f.sdiv(f.sub(f.add(parts, n), 1), parts) for n in (panels, tiles))
         by_panels = f.icmp("sle", self._i64(f.mul(most_panels, tiles)), f.mul(most_tiles, panels))

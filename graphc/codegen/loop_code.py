@@ -30,7 +30,7 @@ from graphc.codegen.kernel import (
 )
 from graphc.codegen.kernel_key import key_of
 from graphc.codegen.llvm import Function, Index, Module, Value, const, lanes, vector
-from graphc.codegen.parallel import Split
+from graphc.codegen.parallel import Rows, Split
 from graphc.codegen.primitives import llvm_type
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.target import Target
@@ -58,7 +58,7 @@ class Compiled:
 
 def emit_kernel(kernel: Kernel, module: Module, split: Split | None = None) -> Compiled:
     """Adds the kernel's function to the module; kernels that do the same share one."""
-    key = key_of(kernel), _number(kernel.body, split)
+    key = key_of(kernel), _number(kernel.body, split), split.rows if split is not None else None
     found = module.kernels.get(key)
     if not isinstance(found, Compiled):
         found = module.kernels[key] = _emit(kernel, module, split)
@@ -166,7 +166,7 @@ class _Statements:
             if isinstance(stmt, Store):
                 stores.append(stmt)
             elif isinstance(stmt, Contract):
-                emit_contract(stmt, self.code, self.module, self.split is not None and self.split.loop is None)
+                emit_contract(stmt, self.code, self.module, self.split)
             elif isinstance(stmt, Routine):
                 ROUTINES[stmt.kind](stmt, self.code)
             elif stmt.vector:
@@ -198,6 +198,11 @@ class _Statements:
         f = self.f
         if self.split is None or self.split.loop is not stmt:
             return 0, extent
+        if self.split.rows is not None:
+            assert isinstance(extent, int), "rows are shared out if their number is known"
+            count = extent // self.split.rows.count
+            low, high = _rows_of(f, self.split.rows)
+            return f.mul(low, count), f.mul(high, count)
         units = f.sdiv(f.add(extent, granule - 1), granule)
         low, stop = share(f, units, f[PART[0]], f[PART[1]])
         high = f.mul(stop, granule)
@@ -260,6 +265,20 @@ class _Statements:
         return results
 
 
+def _rows_of(f: Function, rows: Rows) -> tuple[Index, Index]:
+    """The first row of this thread's part, and the one behind its last."""
+    low, extra = divmod(rows.count, rows.tiles)
+
+    def start(tile: Index) -> Index:
+        return f.add(f.mul(tile, low), least(tile) if extra else 0)
+
+    def least(tile: Index) -> Index:
+        return min(tile, extra) if isinstance(tile, int) else f.select(f.icmp("slt", tile, extra), tile, extra)
+
+    first, behind = share(f, rows.tiles, f[PART[0]], f[PART[1]])
+    return start(first), start(behind)
+
+
 def _stores_in(stmts: Sequence[Stmt]) -> list[Store]:
     """The stores of loops; the indices of an epilogue's are made beside the register tile."""
     found: list[Store] = []
@@ -274,16 +293,18 @@ def _stores_in(stmts: Sequence[Stmt]) -> list[Store]:
 # ---- contractions ----------------------------------------------------------------------------------------------------
 
 
-def emit_contract(stmt: Contract, code: ScalarCode, module: Module, split: bool = False) -> None:
+def emit_contract(stmt: Contract, code: ScalarCode, module: Module, split: Split | None = None) -> None:
     """Calls the contraction's function, which runs the epilogue on each finished register tile.
 
-    With `split` it does this thread's part of the tiles.
+    With a `split` that is of no loop it does this thread's part of the tiles.
     """
+    is_split = split is not None and split.loop is None
+    row_tile = split.rows.height if split is not None and split.rows is not None else None
     f, epilogue = code.f, TileEpilogue(stmt, code, module)
     spec, names = _skeleton(stmt, epilogue.params, epilogue, epilogue.announce)
-    name = contraction.emit(replace(spec, split=split), module, module.target)
+    name = contraction.emit(replace(spec, split=is_split, row_tile=row_tile), module, module.target)
     workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else next(iter(code.pointers.values()))
-    part = [f[x] for x in PART] if split else []
+    part = [f[x] for x in PART] if is_split else []
     arguments = [*part, *epilogue.arguments(code), *(_value(code.dim(d)) for d in names)]
     f.call(name, "void", code.address(stmt.a, stmt.a_at), code.address(stmt.b, stmt.b_at), workspace, *arguments)
 
@@ -329,6 +350,12 @@ def _nothing(*of: object) -> None:
 def panel_vectors(stmt: Contract, target: Target) -> int:
     """The vectors of a column panel of the contraction."""
     return plan(_skeleton(stmt, (), _nothing)[0], target).vectors
+
+
+def shared_tile_height(stmt: Contract, target: Target) -> int | None:
+    """Rows of the contraction's tiles where threads share them; None if sums are cut, whose parts have a place each."""
+    decided = plan(replace(_skeleton(stmt, (), _nothing)[0], split=True), target)
+    return None if decided.k_block else decided.height
 
 
 def workspace_elements(stmt: Contract, target: Target) -> Dim:

@@ -2,7 +2,8 @@
 
 A step touches a place: a value, a leaf that is updated in place, a slot of the arena that changes its tenant. Two of
 them may follow each other without a meeting if both only read the place, or if only thread 0 comes there in both: as it
-does in what is not shared out, and in its own copy of private scratch.
+does in what is not shared out, and in its own copy of private scratch. The same holds if both are shared out by the
+same rows, each of which has a block of the same size in the place.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from graphc.codegen.kernel import Buffer
+from graphc.codegen.parallel import Phase
 from graphc.codegen.tasks import Memory, MemoryPlan, Task, Tenant
 
 Where = Callable[[Tenant], Hashable | None]  # the place of a value; None for what never changes
@@ -18,16 +20,22 @@ Where = Callable[[Tenant], Hashable | None]  # the place of a value; None for wh
 
 @dataclass(frozen=True)
 class Touch:
-    """What a step does at a place, and whether other threads than the first come there."""
+    """What a step does at a place, and whether other threads than the first come there.
+
+    `rows`: which rows threads have there, and the bytes of a row's block; None if they may come anywhere.
+    """
 
     writes: bool
     by_all: bool
+    rows: Hashable | None = None
 
     def __or__(self, other: Touch) -> Touch:
-        return Touch(self.writes or other.writes, self.by_all or other.by_all)
+        rows = self.rows if self.rows == other.rows else None
+        return Touch(self.writes or other.writes, self.by_all or other.by_all, rows)
 
     def collides(self, other: Touch) -> bool:
-        return (self.writes or other.writes) and (self.by_all or other.by_all)
+        apart = self.rows is not None and self.rows == other.rows
+        return not apart and (self.writes or other.writes) and (self.by_all or other.by_all)
 
 
 class SinceMeeting:
@@ -53,16 +61,17 @@ class SinceMeeting:
 
 
 def touches_of(
-    task: Task, reads: Iterable[Buffer], writes: Iterable[Buffer], private: Iterable[Buffer], by_all: bool, where: Where
+    task: Task, phase: Phase, reads: Iterable[Buffer], writes: Iterable[Buffer], by_all: bool, where: Where
 ) -> dict[Hashable, Touch]:
-    """place -> what is done there by a step of the task that reads and writes these of its buffers."""
-    own = dict.fromkeys(private)
+    """place -> what is done there by a step of the task, a phase that reads and writes these of its buffers."""
     found: dict[Hashable, Touch] = {}
     for buffers, is_write in ((reads, False), (writes, True)):
         for buffer in buffers:
-            place = where(task.writes.get(buffer) or task.reads.get(buffer) or buffer)
+            value = task.writes.get(buffer) or task.reads.get(buffer) or buffer
+            place = where(value)
             if place is not None:
-                _add(found, [(place, Touch(is_write, by_all and buffer not in own))])
+                rows = None if isinstance(value, Memory) and value.part_of is not None else phase.rows_of(buffer)
+                _add(found, [(place, Touch(is_write, by_all and buffer not in phase.private, rows))])
     return found
 
 

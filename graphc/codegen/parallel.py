@@ -9,8 +9,8 @@ thread has its own. What cannot be shared out is done by one thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphc.codegen.cost import cost_of
@@ -37,21 +37,46 @@ ENOUGH = 8  # turns of a loop (vectors, for a vector loop) that every number of 
 LANES = 16  # of a vector loop, to guess its turns
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows in tiles of at most `height`, as even as can be: each thread does those of a run of tiles."""
+
+    count: int
+    height: int
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.count // self.height)
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What is shared out: the turns of `loop`, or the tiles of all contractions."""
+    """What is shared out: the turns of `loop`, or the tiles of all contractions.
+
+    With `rows` each thread has these rows of the loop, or of the only contraction (graphc.codegen.row_parts).
+    """
 
     loop: For | None
+    rows: Rows | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Phase:
-    """Statements of a kernel; without a split for one thread alone. `private`: scratch that every thread has."""
+    """Statements of a kernel; without a split for one thread alone. `private`: scratch that every thread has.
+
+    `owned`: buffers of which each row of the split has a block of so many bytes, and touches no other.
+    """
 
     kernel: Kernel
     split: Split | None
     private: tuple[Buffer, ...]
     cost: Dim
+    owned: Mapping[Buffer, Dim] = field(default_factory=dict)
+
+    def rows_of(self, buffer: Buffer) -> tuple[Rows, Dim] | None:
+        """Which rows threads have in a buffer, and the bytes of one; None if they come anywhere."""
+        rows = self.split.rows if self.split is not None else None
+        return None if rows is None or buffer not in self.owned else (rows, self.owned[buffer])
 
     def touched(self) -> tuple[list[Buffer], list[Buffer]]:
         """(the buffers that are read, those that are written)."""
@@ -214,21 +239,21 @@ def _is_read_elsewhere(stmts: Sequence[Stmt], buffer: Buffer, at: Affine, own: S
     """
     if any(_key(load.at) != _key(at) for load in _loads(stmts, buffer)):
         return True
-    operands = [one for s in statements(stmts) if isinstance(s, Contract) for one in _operands(s) if one[0] is buffer]
+    operands = [one for s in statements(stmts) if isinstance(s, Contract) for one in operands_of(s) if one[0] is buffer]
     if not operands:
         return False
-    blocks = [_block(at, own, [])] + [_block(place, own, steps) for _, place, steps in operands]
+    blocks = [block_of(at, own, [])] + [block_of(place, own, steps) for _, place, steps in operands]
     return blocks[0] is None or any(block != blocks[0] for block in blocks)
 
 
-def _operands(contract: Contract) -> tuple[tuple[Buffer, Affine, list[tuple[Dim, Dim]]], ...]:
+def operands_of(contract: Contract) -> tuple[tuple[Buffer, Affine, list[tuple[Dim, Dim]]], ...]:
     """The buffers that it reads, from where on, and the (extent, step) of each axis along which it does."""
     a = [(contract.row.extent, contract.a_row_stride), *((axis.extent, axis.a_stride) for axis in contract.k)]
     b = [(contract.column.extent, contract.b_column_stride), *((axis.extent, axis.b_stride) for axis in contract.k)]
     return (contract.a, contract.a_at, a), (contract.b, contract.b_at, b)
 
 
-def _block(at: Affine, own: Sequence[Var], steps: Sequence[tuple[Dim, Dim]]) -> tuple[Dim, ...] | None:
+def block_of(at: Affine, own: Sequence[Var], steps: Sequence[tuple[Dim, Dim]]) -> tuple[Dim, ...] | None:
     """The steps of the loops `own` (the outermost first) if each turn of the innermost has a block of its own.
 
     That is so if what a loop's turn reaches, by all that is inside of it, is less than the loop's own step.

@@ -15,6 +15,7 @@ from graphc.codegen.kernel import Buffer
 from graphc.codegen.meetings import SinceMeeting, Where, places_of, touches_of
 from graphc.codegen.memory import ALIGNMENT, size_of
 from graphc.codegen.parallel import Phase, phases
+from graphc.codegen.row_parts import by_rows
 from graphc.codegen.target import Target
 from graphc.codegen.tasks import Loop, MemoryPlan, Place, Schedule, Task
 from graphc.ir.dims import Dim, bounds, floordiv
@@ -25,7 +26,7 @@ WORTH_A_FORK = 20_000_000  # picoseconds of all that is shared
 
 @dataclass(frozen=True, eq=False)
 class Turns:
-    """What a loop does: its starts once, then the steps of a turn again and again."""
+    """What a loop does: its starts once, after which threads meet if there are any, then a turn's steps every time."""
 
     loop: Loop
     starts: tuple[Step, ...]
@@ -51,6 +52,8 @@ class Step:
     @property
     def worth(self) -> tuple[Dim, ...]:
         """Costs of which one must reach `WORTH_SHARING` at the sizes of the call; none if that is so at all sizes."""
+        if self.phase.split is not None and self.phase.split.rows is not None:
+            return ()  # its rows stay with their threads
         found = shared_costs([self] if self.turns is None else self.turns.turn)
         return () if any(bounds(cost)[0] >= WORTH_SHARING for cost in found) else tuple(found)
 
@@ -135,13 +138,18 @@ def _steps(task: Task, target: Target) -> list[Step]:
 
 def _turns(loop: Loop, target: Target) -> Turns:
     """Two turns are looked at: what the first still leaves to be met for is met for in the second, and in all."""
+    starts = [step for task in loop.starts for step in _steps(task, target)]
+    turn = [step for task in loop.step.tasks for step in _steps(task, target)]
+    if any(step.is_shared for step in turn) and all(task.loop is None for task in loop.step.tasks):
+        tasks = loop.step.tasks
+        split = by_rows([phases(task.kernel, target) for task in tasks], target)
+        if split is not None:
+            turn = [Step(task, phase) for task, found in zip(tasks, split, strict=True) for phase in found]
+    before = _with_meetings(starts, SinceMeeting(), loop.place)
     since = SinceMeeting()
-    starts, turn = (
-        [step for task in tasks for step in _steps(task, target)] for tasks in (loop.starts, loop.step.tasks)
-    )
-    first = _with_meetings(starts, since, loop.place), _with_meetings(turn, since, loop.place)
+    first = _with_meetings(turn, since, loop.place)
     since.turn(lambda place: place.turned(loop.reverse) if isinstance(place, Place) else place)
-    return Turns(loop, first[0], _with_meetings(first[1], since, loop.place))
+    return Turns(loop, before, _with_meetings(first, since, loop.place))
 
 
 def _worth_it(phase: Phase) -> Phase:
@@ -156,7 +164,7 @@ def _with_meetings(steps: Sequence[Step], since: SinceMeeting, where: Where) -> 
         reads, writes = step.phase.touched()
         if step.turns is not None:
             reads, writes = [*step.task.reads], [b for b in step.task.kernel.buffers if b.role != "in"]
-        touches = touches_of(step.task, reads, writes, step.phase.private, step.is_shared, where)
+        touches = touches_of(step.task, step.phase, reads, writes, step.is_shared, where)
         meet = step.meet or since.collides(touches)
         if meet:
             since.meet()

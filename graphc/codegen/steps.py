@@ -142,6 +142,8 @@ def _emit_loop(step: Step, turns: Turns, private: Mapping[Buffer, Dim], module: 
     last = f.sub(length, 1)
     places.go(_value(last if loop.reverse else 0), const("i64", 0), strides)
     code.run(turns.starts)
+    if turns.starts and step.is_shared:
+        emit_barrier(f, module)  # once, so that no turn need meet for them
     with f.loop(0, length, may_be_empty=bounds(loop.length)[0] < 1) as run:
         places.go(f.sub(last, run.index) if loop.reverse else run.index, run.index, strides)
         code.run(turns.turn)

@@ -77,9 +77,9 @@ class Contraction:
     `vectors` fixes the column vectors of a tile, for an epilogue that needs certain columns together or for a B that
     was laid out beforehand: then panels of so many vectors lie `panel_stride` apart, and every one has its full width
     (the last may hold anything behind column n). [panel][k][width] is the layout B is packed into otherwise.
-    `split`: several threads call the function, each for its part of the tiles. `announce` runs for every row of a tile
-    amid its sums: it asks for memory that the epilogue will read. `pairs`: an element of A or B is two bfloat16
-    numbers in four bytes, of which the products of both are added.
+    `split`: several threads call the function, each for its part of the tiles, of row tiles of this height if there is
+    a `row_tile`. `announce` runs for every row of a tile amid its sums: it asks for memory that the epilogue will read.
+    `pairs`: an element of A or B is two bfloat16 numbers in four bytes, of which the products of both are added.
     """
 
     name: str
@@ -94,6 +94,7 @@ class Contraction:
     vectors: int | None = None
     panel_stride: Extent | None = None
     split: bool = False
+    row_tile: int | None = None
     announce: Announce | None = None
     pairs: bool = False
 
@@ -213,7 +214,7 @@ def plan(contraction: Contraction, target: Target) -> Plan:
         vectors = merged.vectors
         height = max(1, (target.registers - (1 if target.fma else 2)) // vectors - 1)
     if merged.split:
-        height = _height_to_share(merged, height, vectors * lanes)
+        height = merged.row_tile or _height_to_share(merged, height, vectors * lanes)
     source = _source(merged, target, lanes, height)
     packs = (
         source is Source.PACKED

@@ -337,6 +337,15 @@ def test_nothing_is_spilled_in_the_innermost_loop(
             assert not stack, (function.splitlines()[0], stack)
 
 
+def test_a_workspace_is_large_enough_for_what_threads_do() -> None:
+    """Lower tiles, to be shared evenly, may be more rows in all: 4 x 11 for 3 x 14."""
+    alone = matrices(41, 96, 2048, "TN").contraction("x")
+    shared = replace(alone, split=True)
+    target = named("x86-64-v4")
+    assert tiling.plan(shared, target).partial_elements > tiling.plan(alone, target).partial_elements
+    assert workspace_elements(alone, target)({}) == workspace_elements(shared, target)({})
+
+
 def test_the_panel_that_is_next_is_asked_for_if_a_matrix_is_large() -> None:
     def ahead(m: int, n: int, k: int) -> int:
         return tiling.plan(matrices(m, n, k, "NN").contraction("x"), named("x86-64-v4")).ahead

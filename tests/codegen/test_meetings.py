@@ -52,7 +52,8 @@ train m:
     loss = mse(out, p) + mean(last)
     optimizer = sgd(lr = 0.1)
 """
-MODELS = {"lstm": LSTM, "nested": NESTED}
+ROWS = LSTM.replace("dim B,", "dim B = 32,")
+MODELS = {"lstm": LSTM, "nested": NESTED, "rows": ROWS}
 TURNS = 3
 
 
@@ -87,7 +88,7 @@ class Around:
         return (around, (-self.turn if loop.reverse else self.turn) + home.ahead) if home.steps else around
 
 
-Event = tuple[Step, Around]
+Event = tuple[Step, Around] | None  # None: a meeting that belongs to no step
 
 
 def events(steps: Sequence[Step], around: Around) -> Iterator[Event]:
@@ -96,33 +97,38 @@ def events(steps: Sequence[Step], around: Around) -> Iterator[Event]:
         yield step, around
         if isinstance(step.turns, Turns) and step.is_shared:
             yield from events(step.turns.starts, Around(around.memory, around, step, 0))
+            if step.turns.starts:
+                yield None
             for turn in range(TURNS):
                 yield from events(step.turns.turn, Around(around.memory, around, step, turn))
 
 
-def touched(event: Event) -> list[tuple[Hashable, bool, bool]]:
-    """(place, whether it is written, whether by all threads)."""
-    step, around = event
+def touched(step: Step, around: Around) -> list[tuple[Hashable, bool, bool, Hashable]]:
+    """(place, whether it is written, whether by all threads, by which rows: tests/codegen/test_row_parts.py)."""
     reads, writes = step.phase.touched()
     if step.turns is not None:
         buffers = step.task.kernel.buffers if not step.is_shared else ()  # if it is, its steps tell
         reads, writes = [b for b in buffers if b.role == "in"], [b for b in buffers if b.role != "in"]
     every = [(b, False) for b in reads] + [(b, True) for b in writes]
-    places = [(around.root(step, b), w, step.is_shared and b not in step.phase.private) for b, w in every]
+    phase = step.phase
+    places = [(around.root(step, b), w, step.is_shared and b not in phase.private, phase.rows_of(b)) for b, w in every]
     return [one for one in places if one[0] is not None]
 
 
 def races(code: EntryCode, without: Step | None = None) -> list[str]:
     """Steps that run between the same two meetings and must not; `without` takes one meeting away."""
     found: list[str] = []
-    since: list[tuple[Hashable, bool, bool]] = []
+    since: list[tuple[Hashable, bool, bool, Hashable]] = []
     for event in events(code.program.steps, Around(code.memory)):
-        if event[0].meet and event[0] is not without:
+        if event is None or (event[0].meet and event[0] is not without):
             since = []
-        now = touched(event)
-        for place, writes, by_all in now:
-            for other, other_writes, other_by_all in since:
-                if place == other and (writes or other_writes) and (by_all or other_by_all):
+        if event is None:
+            continue
+        now = touched(*event)
+        for place, writes, by_all, rows in now:
+            for other, other_writes, other_by_all, other_rows in since:
+                apart = rows is not None and rows == other_rows
+                if place == other and not apart and (writes or other_writes) and (by_all or other_by_all):
                     found.append(f"{event[0].task.kernel.name} at {place}")
         since += now
     return found
