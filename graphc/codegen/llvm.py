@@ -192,6 +192,13 @@ class Function(Blocks):
         self.target = module.target
         self.params = {param: Value(f"%a{i}", type) for i, (type, param) in enumerate(params)}
         self._noalias = frozenset(noalias)
+        self._locals: list[str] = []
+
+    def local(self, type: str, count: int) -> Value:
+        """Room on the stack for so many values of a type, made when the function is entered."""
+        place = Value(self.fresh("%local"), "ptr")
+        self._locals.append(f"  {place.text} = alloca [{count} x {type}], align 64")
+        return place
 
     def __getitem__(self, param: str) -> Value:
         return self.params[param]
@@ -203,7 +210,7 @@ class Function(Blocks):
             for name, value in self.params.items()
         )
         head = f"define {'internal ' if self.internal else ''}{self.returns} @\0({params})"
-        return "\n".join([f"{head} {self.attributes}#0 {{", "entry:", *self.lines, "}"])
+        return "\n".join([f"{head} {self.attributes}#0 {{", "entry:", *self._locals, *self.lines, "}"])
 
     # ---- constants and integers -------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.target import Target
 from graphc.codegen.tile_epilogue import TileEpilogue, distant_reads
 from graphc.codegen.tiling import plan
+from graphc.codegen.two_passes import STRIP, Passes, in_two
 from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
 from graphc.ir.types import F64
 from graphc.ops.op import instructions
@@ -235,7 +236,10 @@ class _Statements:
             if low != 0 and rest != 0:  # of parts without a turn none has the rest
                 rest = f.select(f.icmp("slt", cast(Value, low), high), rest, 0)
         values = [const(vector(llvm_type(x.temp.dtype), width), x.identity) for x in stmt.folds]
-        if full != 0:
+        passes = in_two(stmt.body, stmt.var) if not stmt.folds and full != 0 else None
+        if passes is not None:
+            self._in_strips(stmt, low, full, passes)
+        elif full != 0:
             with f.loop(low, full, width, carried=values, may_be_empty=not isinstance(full, int)) as loop:
                 loop.next = self._vector(stmt, loop.index, loop.values)
             values = loop.results
@@ -247,6 +251,37 @@ class _Statements:
             values = self._masked(stmt, full, rest, values)
         for fold, value in zip(stmt.folds, values, strict=True):
             code.define(fold.temp, primitives.fold_lanes(f, fold.combine, fold.temp.dtype, value))
+
+    def _in_strips(self, stmt: For, low: Index, full: Index, passes: Passes) -> None:
+        """Full vectors in two passes over a few of them at a time; what the first keeps lies on the stack."""
+        code, f, width = self.code, self.f, self.code.width
+        kind = vector(llvm_type(passes.late[0].value.dtype), width)
+        rooms = [(s, f.local(kind, STRIP)) for s in passes.kept]
+
+        def place(room: Value, start: Value, index: Value) -> Value:
+            return f.offset(room, llvm_type(passes.late[0].value.dtype), f.sub(index, start))
+
+        def first(start: Value, index: Value) -> None:
+            kept = [(code.wide(s), place(room, start, index)) for s, room in rooms]
+            code.store_all(passes.early)
+            for value, at in kept:
+                f.store(value, at)
+
+        def second(start: Value, index: Value) -> None:
+            for s, room in rooms:
+                code.remember(s, f.load(place(room, start, index), kind))
+            code.store_all(passes.late)
+
+        self.in_vector = True
+        with f.loop(low, full, STRIP * width, may_be_empty=not isinstance(full, int)) as strip:
+            behind = f.add(strip.index, STRIP * width)
+            if not isinstance(full, int) or not isinstance(low, int) or (full - low) % (STRIP * width):
+                limit = const("i64", full) if isinstance(full, int) else full
+                behind = f.select(f.icmp("slt", behind, limit), behind, limit)
+            for one in (first, second):
+                with f.loop(strip.index, behind, width) as loop, code.scope(stmt.var, loop.index, True):
+                    one(strip.index, loop.index)
+        self.in_vector = False
 
     def _masked(self, stmt: For, index: Index, rest: Index, values: list[Value]) -> list[Value]:
         code, f = self.code, self.f

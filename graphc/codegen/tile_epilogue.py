@@ -13,6 +13,7 @@ from graphc.codegen.contraction import Tile
 from graphc.codegen.kernel import Buffer, Call, Contract, Load, Var, closure, scalars_of
 from graphc.codegen.llvm import Function, Index, Module, Value, const, element, lanes
 from graphc.codegen.scalar_code import ScalarCode
+from graphc.codegen.two_passes import in_two
 from graphc.ir.dims import product
 from graphc.ops.op import instructions
 
@@ -123,14 +124,27 @@ class TileEpilogue:
             code.hoist(scalars, at)
             if not (isinstance(extent, int) and extent % width == 0):
                 code.mask = f.tail_mask(f.sub(extent, f[".column"]), width)
-            with f.loop(0, f[".rows"]) as loop:
-                row = _value(f.add(f[".row"], loop.index))
-                with code.scope(stmt.row, row, False):
-                    first = f.mul(loop.index, len(temps) * width)
-                    for i, temp in enumerate(temps):
-                        place = f.offset(f[".tile"], element(type), f.add(first, i * width))
-                        code.define(temp, f.load(place, type))
-                    code.store_all(stmt.epilogue)
+            passes = in_two(stmt.epilogue, stmt.column, temps, most=len(temps))
+            if passes is not None and passes.late[0].value.dtype != stmt.temp.dtype:
+                passes = None
+            early, kept, late = (stmt.epilogue, (), ()) if passes is None else (passes.early, passes.kept, passes.late)
+
+            def places(row: Value) -> list[Value]:
+                first = f.mul(row, len(temps) * width)
+                return [f.offset(f[".tile"], element(type), f.add(first, i * width)) for i in range(len(temps))]
+
+            with f.loop(0, f[".rows"]) as loop, code.scope(stmt.row, _value(f.add(f[".row"], loop.index)), False):
+                for temp, place in zip(temps, places(loop.index), strict=True):
+                    code.define(temp, f.load(place, type))
+                values = [code.wide(s) for s in kept]
+                code.store_all(early)
+                for value, place in zip(values, places(loop.index), strict=False):
+                    f.store(value, place)  # the sums have been read
+            if late:
+                with f.loop(0, f[".rows"]) as loop, code.scope(stmt.row, _value(f.add(f[".row"], loop.index)), False):
+                    for s, place in zip(kept, places(loop.index), strict=False):
+                        code.remember(s, f.load(place, type))
+                    code.store_all(late)
             code.mask = None
         f.ret()
         return self.module.add(f)
