@@ -33,17 +33,42 @@ if TYPE_CHECKING:
     from graphc.ir.graph import Graph
 
 PathLike = str | os.PathLike[str]
+Options = Mapping[str, Any]  # of a compilation, by name
 
 
-def compile_file(path: PathLike, **options: object) -> Model:
+def compile_file(
+    path: PathLike,
+    *,
+    dims: Mapping[str, int] | None = None,
+    model: str | None = None,
+    optimize: int = 2,
+    passes: Sequence[str] | None = None,
+    target: str | None = None,
+    threads: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    check: str | None = None,
+) -> Model:
     """The model of a file, compiled and initialised with seed 0; options as for `compile_source`.
 
     Raises CompileError with all diagnostics of the file, OptionError for a bad option, OSError if it cannot be read.
     """
-    return _model(read_source(path), options)
+    options = _options(dims, model, optimize, passes, target, limits)
+    return _model(read_source(path), options, threads, check)
 
 
-def compile_source(text: str, *, name: str = "<source>", **options: object) -> Model:
+def compile_source(
+    text: str,
+    *,
+    name: str = "<source>",
+    dims: Mapping[str, int] | None = None,
+    model: str | None = None,
+    optimize: int = 2,
+    passes: Sequence[str] | None = None,
+    target: str | None = None,
+    threads: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    check: str | None = None,
+) -> Model:
     """The model of a source text, compiled and initialised with seed 0.
 
     dims      sizes that fix run-time dimensions, e.g. {"B": 32}
@@ -58,7 +83,8 @@ def compile_source(text: str, *, name: str = "<source>", **options: object) -> M
     """
     if not isinstance(text, str):
         raise InputTypeError(f"the source must be a text (str), not {type(text).__name__}; `compile` takes a path")
-    return _model(Source(name, text), options)
+    options = _options(dims, model, optimize, passes, target, limits)
+    return _model(Source(name, text), options, threads, check)
 
 
 def compile_artifact(path: PathLike, **options: object) -> Artifact:
@@ -142,12 +168,17 @@ def _without_threads(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "threads"}
 
 
-def _model(source: Source, options: Mapping[str, Any]) -> Model:
-    rest = {name: value for name, value in options.items() if name != "check"}
-    artifact, inspect = _made(source, _without_threads(rest))
-    model = Model(artifact, inspect, threads=options.get("threads"))
-    if options.get("check") is not None:
-        model.check = options["check"]
+def _options(dims: object, model: object, optimize: object, passes: object, target: object, limits: object) -> Options:
+    """The options that decide the code, by name; the usual limits are left out, as they decide nothing."""
+    chosen = {"dims": dims, "model": model, "optimize": optimize, "passes": passes, "target": target}
+    return chosen if limits is DEFAULT_LIMITS else {**chosen, "limits": limits}
+
+
+def _model(source: Source, options: Options, threads: int | None, check: str | None) -> Model:
+    artifact, inspect = _made(source, _without_threads({**options, "threads": threads}))
+    model = Model(artifact, inspect, threads=threads)
+    if check is not None:
+        model.check = check
     return model
 
 
