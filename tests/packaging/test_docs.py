@@ -13,7 +13,7 @@ from graphc.ir.node import OPS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")])
-PROGRAMS = ("docs/add-a-pass.md", "docs/add-an-error.md", "docs/add-an-op.md")
+PROGRAMS = ("docs/add-a-pass.md", "docs/add-an-error.md", "docs/add-an-op.md", "docs/python.md")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
