@@ -15,6 +15,7 @@ Commands = Any  # argparse gives its subparsers no public type
 
 STAGES = ("ast", "graph", "backward", "optimised", "passes", "kernels", "llvm", "asm", "memory", "fusion")
 DRAWN = ("graph", "backward", "optimised")
+LEGIBLE = 400  # nodes of a graph: the letters of a PNG with more are too small to read
 EMITTED = ("ast", "graph", "backward", "optimised", "kernels", "llvm", "asm")
 FOR_C = ("shared", "header", "object", "flat")
 
@@ -273,6 +274,9 @@ def run_show(arguments: argparse.Namespace) -> int:
     if arguments.output:
         Path(arguments.output).write_bytes(image)
         say(f"wrote {arguments.output} ({size_text(len(image))})")
+        nodes = sum(1 for _ in graph.nodes())
+        if arguments.format == "png" and nodes > LEGIBLE:
+            say(f"its letters are small, as the graph has {nodes:,} nodes: --format svg can be enlarged")
     else:
         sys.stdout.buffer.write(image)
     return 0

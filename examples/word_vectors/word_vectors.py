@@ -113,13 +113,31 @@ def map_of(vectors: Vectors, groups: dict[str, list[str]]) -> Panel:
     def draw(axes: Any) -> None:
         place = dict(zip(every, plane, strict=True))
         colours = (*COLOURS, INK)
+        colour_of = {}
         for colour, (name, words) in zip(colours, groups.items(), strict=False):
             axes.scatter(*np.stack([place[word] for word in words]).T, s=9, color=colour, label=name)
-            for word in words:
-                axes.annotate(word, place[word], color=colour, fontsize=8, xytext=(2, 2), textcoords="offset points")
+            colour_of.update(dict.fromkeys(words, colour))
         axes.legend(frameon=False, fontsize=8)
+        write_beside(axes, place, colour_of)
 
     return Panel(draw, "two principal components of the vectors", size=(8.4, 7.4))
+
+
+def write_beside(axes: Any, place: dict[str, Any], colour_of: dict[str, Any]) -> None:
+    """Each word beside its point, on the first side where it covers no other word."""
+    taken: list[Any] = []
+    for word, colour in colour_of.items():
+        text = axes.annotate(word, place[word], color=colour, fontsize=8, xytext=(0, 0), textcoords="offset points")
+        for height in (2, -7, 10, -15, 18, -23, 26, -31):
+            for side, away in (("left", 3), ("right", -3)):
+                text.set(position=(away, height), horizontalalignment=side)
+                box = text.get_window_extent().expanded(1.15, 1.15)  # the page may be set smaller
+                if not any(box.overlaps(other) for other in taken):
+                    break
+            else:
+                continue
+            break
+        taken.append(box)
 
 
 def likeness(vectors: Vectors, groups: dict[str, list[str]]) -> Panel:

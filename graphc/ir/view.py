@@ -6,6 +6,7 @@ node, so no loop of the compiler does it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -102,8 +103,7 @@ def _recurrence(node: Node) -> str:
 def _attribute(node: Node, name: str, value: Any) -> str:
     """One attribute as text; none for those that the type or the inputs say already."""
     if isinstance(value, Graph):
-        ops = [x.op for x in value.nodes() if not x.is_leaf and x.op != "const"]
-        return " ".join(dict.fromkeys(ops))
+        return " ".join(dict.fromkeys(_operations(value)))
     if value is None or name in ("dtype", "shape"):
         return ""
     if isinstance(value, ConstArray):
@@ -113,6 +113,15 @@ def _attribute(node: Node, name: str, value: Any) -> str:
     if isinstance(value, tuple):
         value = f"[{', '.join(map(str, value))}]"
     return str(value) if node.op == "const" else f"{name}={value}"
+
+
+def _operations(graph: Graph) -> Iterator[str]:
+    """What a graph computes, in order; fused groups are seen through."""
+    for node in graph.nodes():
+        if node.op == "fused":
+            yield from _operations(node.attr("body"))
+        elif not node.is_leaf and node.op not in ("const", "item"):
+            yield node.op
 
 
 def _number(node: Node) -> str | None:
