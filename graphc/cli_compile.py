@@ -146,11 +146,13 @@ def run_compile(arguments: argparse.Namespace) -> int:
 
 
 def _write_for_c(files: dict[str, bytes], output: str | None) -> int:
-    """Into the folder `output`; a single one also into the file `output`."""
+    """Into the folder `output`, which is made if it is not there; a single one also into the file `output`."""
     folder = Path(output or ".")
-    if len(files) == 1 and output and not folder.is_dir():
+    if len(files) == 1 and output and not output.endswith("/") and not folder.is_dir():
         files, folder = {folder.name: next(iter(files.values()))}, folder.parent
-    _need_folder(folder, folder)
+        _need_folder(folder / next(iter(files)), folder)
+    _need_folder(folder, folder.parent)
+    folder.mkdir(exist_ok=True)
     for name, data in files.items():
         write_durably(folder / name, data)
         say(f"wrote {folder / name} ({size_text(len(data))})")

@@ -29,7 +29,7 @@ ROWS = {
     "edges": "edges",
     "gx": "Sobel Gx",
     "gy": "Sobel Gy",
-    "magnitude": "sqrt(Gx² + Gy²)",
+    "magnitude": "√(Gx² + Gy²)",
 }
 
 

@@ -96,7 +96,8 @@ def main() -> None:
     print(write_on(model, text, "ROMEO:", 300))
 
     curves = {"a step": losses, "mean of 20 steps": smooth(losses)}
-    panel = lines(curves, title="loss of a character", level=(f"held out {held_out:.2f}", held_out))
+    level = (f"held out {held_out:.2f}", held_out)
+    panel = lines(curves, title="loss of a character", names=("step", ""), level=level)
     print(write(arguments.out / "transformer_lm.png", [panel]))
 
 

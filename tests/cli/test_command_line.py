@@ -167,11 +167,10 @@ def test_compile_writes_an_artifact_for_any_target(here: Path, capsys: pytest.Ca
     assert ended(["compile", "scale.gc", "--emit", "object"]) == 0
     assert (here / "scale.o").read_bytes().startswith(b"\x7fELF")
     assert ended(["compile", "scale.gc", "--emit", "header", "-o", "other.h"]) == 0
-    (here / "for_c").mkdir()
     assert ended(["compile", "scale.gc", "--emit", "shared,header", "-o", "for_c"]) == 0
     assert sorted(one.name for one in (here / "for_c").iterdir()) == ["libscale.so", "scale.h"]
     assert (here / "other.h").read_bytes() == (here / "for_c" / "scale.h").read_bytes()
-    assert ended(["compile", "scale.gc", "--emit", "shared,header", "-o", "none"]) == 1
+    assert ended(["compile", "scale.gc", "--emit", "shared,header", "-o", "none/deeper"]) == 1
     assert ended(["compile", "scale.gc", "--emit", "shared,llvm"]) == 1
     capsys.readouterr()
     assert ended(["run", "other.gca", "--input", "x=x.npy"]) == (1 if platform.machine() == "x86_64" else 0)
