@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -102,27 +102,6 @@ def parse_pipeline(text: str, passes: Mapping[str, Pass]) -> Pipeline:
         if name not in passes:
             raise ValueError(f"there is no pass {name}; the passes are {', '.join(passes)}")
     return Pipeline(tuple(passes[name] for name in names))
-
-
-def print_after(names: Iterable[str], write: Callable[[str], object]) -> TraceHook:
-    """A trace hook that writes the graph after each of the named passes (`all`: after every pass)."""
-    wanted = frozenset(names)
-
-    def hook(trace: PassTrace) -> None:
-        if trace.name in wanted or "all" in wanted:
-            write(f"# after {trace.name}{'' if trace.changed else ' (no change)'}\n{print_graph(trace.after)}")
-
-    return hook
-
-
-def traces(*hooks: TraceHook) -> TraceHook:
-    """All the hooks as one."""
-
-    def hook(trace: PassTrace) -> None:
-        for one in hooks:
-            one(trace)
-
-    return hook
 
 
 def _guard(what: str, before: Graph, step: Callable[[], T]) -> T:

@@ -75,11 +75,6 @@ def bits64(seed: int, name: str, count: int) -> NDArray[np.uint64]:
     return words(seed, name, 2 * count).astype("<u4", copy=False).view("<u8").astype(np.uint64, copy=False)
 
 
-def uniform32(seed: int, name: str, count: int) -> NDArray[np.float32]:
-    """f32 in [0, 1): the upper 24 bits of a word times 2**-24, exact."""
-    return (words(seed, name, count) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
-
-
 def uniform64(seed: int, name: str, count: int) -> NDArray[np.float64]:
     """f64 in [0, 1): the upper 53 of 64 bits times 2**-53, exact."""
     return (bits64(seed, name, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -7,21 +7,12 @@ import threading
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from graphc.ir.types import DType, TensorType, TupleType
 
 AnyType = TensorType | TupleType
 Attrs = tuple[tuple[str, Any], ...]
-
-
-class OpDefinition(Protocol):
-    """What the core needs of an op; `graphc.ops.op.Op` is the whole protocol."""
-
-    name: str
-
-    def infer(self, *types: Any, **attrs: Any) -> AnyType:
-        """The type of the result; raises TypeMismatch."""
 
 
 OPS: dict[str, Any] = {}
