@@ -260,7 +260,8 @@ def _instance(shared: Shared, frame: Frame, one: s.ParamInstance, path: str) -> 
             title = (
                 f"`{found.block.name.name}` has no argument `{given.name.name}`" if given.name else "name the argument"
             )
-            help = nearest(given.name.name, names) if given.name else f"arguments: {', '.join(names)}"
+            listed = f"arguments: {', '.join(names)}; sizes stand in brackets: {', '.join(generics)}"
+            help = (nearest(given.name.name, names) if given.name else "") or listed
             shared.error("GC0403", title, given.span, help=help)
             return POISON
     if len(shared.instances) >= shared.limits.instances:

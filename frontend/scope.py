@@ -197,5 +197,5 @@ def number_of_arguments(number: int) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean ...?`, or nothing."""
-    near = get_close_matches(name, list(dict.fromkeys(known)), n=1, cutoff=0.6)
+    near = get_close_matches(name, list(dict.fromkeys(known)), n=1, cutoff=0.65)
     return f"did you mean `{near[0]}`?" if near else ""
