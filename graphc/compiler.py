@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from graphc.codegen.target import NAMED, Target, named
@@ -34,6 +34,8 @@ def compilations(
     """
     if dims is not None and not (isinstance(dims, Mapping) and all(isinstance(name, str) for name in dims)):
         raise OptionError(f'dims must map names of dimensions to sizes, as {{"B": 32}}, not {dims!r}')
+    if model is not None and not isinstance(model, str):
+        raise OptionError(f"model must be the name of a model, not {model!r}")
     each = [Options(one, _passes(optimize, passes)) for one in _targets(target)]
     program, diagnostics = elaborate(source, load=load, dims=dict(dims or {}), model=model, limits=limits)
     if program is None:
@@ -67,6 +69,8 @@ def _target(name: str) -> Target:
 
 
 def _passes(optimize: int, passes: Sequence[str] | None) -> str:
+    if isinstance(passes, str) or not isinstance(passes, Iterable | None):
+        raise OptionError(f"passes must be a list of names, not {passes!r}")
     if passes is not None:
         unknown = [name for name in passes if name not in PASSES]
         if unknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,18 @@ def test_a_source_that_is_no_text_and_dims_that_are_no_mapping() -> None:
             graphc.compile_source(text)  # type: ignore[arg-type]
     for dims in ("B=2", {3: 2}, [("B", 2)]):
         with pytest.raises(graphc.GraphcError, match="dims must map"):
-            graphc.compile_source(MODEL, dims=dims)
+            graphc.compile_source(MODEL, dims=dims)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"model": 3}, {"model": b"m"}, {"passes": "simplify"}, {"passes": 3}])
+def test_options_of_another_type(options: dict[str, Any]) -> None:
+    with pytest.raises(graphc.GraphcError, match=f"{next(iter(options))} must be"):
+        graphc.compile_source(MODEL, **options)
+
+
+def test_an_option_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match=r"compile_source.*dim"):
+        graphc.compile_source(MODEL, dim={"B": 2})  # type: ignore[call-arg]
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
