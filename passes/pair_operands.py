@@ -10,8 +10,10 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import rewrite, rule
 from graphc.ops.contraction import elements_of, parse
+from graphc.passes.bodies import scans
 from graphc.passes.normalise_contract import contract_axes, label_sizes
 from graphc.passes.pipeline import graph_pass
+from graphc.passes.tidy_scans import trimmed
 
 
 @rule("contract")
@@ -36,5 +38,16 @@ def _paired(node: Node, summed: str) -> str:
 
 @graph_pass("pair-operands")
 def pair_operands(graph: Graph) -> Graph:
-    """Rounds the operands of bfloat16 products into tensors of pairs."""
-    return rewrite(graph, (operands_as_pairs,))
+    """Rounds the operands of bfloat16 products into tensors of pairs; what all steps of a scan read, before it."""
+    graph = rewrite(graph, (operands_as_pairs,))
+    for scan in reversed(scans(graph)):
+        if _rounds_what_is_around(scan):
+            graph = trimmed(graph, scan)
+    return graph
+
+
+def _rounds_what_is_around(scan: Node) -> bool:
+    """Whether every step rounds a value that is the same in all of them."""
+    body: Graph = scan.attr("body")
+    around = dict.fromkeys(body.leaves[1 + scan.attr("carries") + scan.attr("sequences") :])
+    return any(node.op == "bf16_pairs" and node.inputs[0] in around for node in body.nodes())

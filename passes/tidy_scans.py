@@ -22,7 +22,7 @@ def tidy_scans(graph: Graph) -> Graph:
     while values := _merged(graph):
         graph = replace(graph, values)
     for scan in reversed(scans(graph)):
-        graph = _trim(graph, scan)
+        graph = trimmed(graph, scan)
     return graph
 
 
@@ -99,7 +99,7 @@ def _as_one(group: list[tuple[Node, Recurrence]]) -> dict[Node, Node]:
 # ---- what is needed --------------------------------------------------------------------------------------------------
 
 
-def _trim(graph: Graph, scan: Node) -> Graph:
+def trimmed(graph: Graph, scan: Node) -> Graph:
     """The graph with the scan reduced to what is read from it."""
     used = [n for n in graph.nodes() if n.op == "item" and n.inputs[0] is scan]
     return replace(graph, reduced(opened(scan), {x.attr("index"): x for x in used}))
