@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from graphc.frontend.call import Site, Wrong
+from graphc.frontend.dimension import product_attrs
 from graphc.frontend.functions import function
 from graphc.frontend.literal import _static
 from graphc.frontend.static import setting
@@ -150,7 +151,8 @@ def _conv(site: Site) -> Value:
     if site.flag("flip"):
         w = make("reverse", w, axes=tuple(range(len(spatial))))
     groups = site.integer("groups", 1, 1)
-    return site.make("conv", x.node, w, stride=stride, low=low, high=high, dilation=dilation, groups=groups)
+    attrs = {"stride": stride, "low": low, "high": high, "dilation": dilation, "groups": groups}
+    return site.make("conv", x.node, w, **attrs, **product_attrs(site.shared, site.frame, x.dtype))
 
 
 @function("conv_transpose(x, w, stride=, pad=, dilation=, groups=)")
@@ -177,7 +179,7 @@ def _conv_transpose(site: Site) -> Value:
             raise Wrong
     turned = _exchanged(site, w, groups)
     attrs = {"stride": stride, "low": pads[0], "high": pads[1], "dilation": dilation, "groups": groups}
-    return site.make("conv_data", x.node, turned, size=size, **attrs)
+    return site.make("conv_data", x.node, turned, size=size, **attrs, **product_attrs(site.shared, site.frame, x.dtype))
 
 
 def _exchanged(site: Site, w: Node, groups: int) -> Node:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Node, leaf, make
-from graphc.ops.contraction import elements_of, parse
+from graphc.ops.bfloat import elements_of
+from graphc.ops.contraction import parse
 from graphc.ops.op import Reduction, Structured
 from graphc.passes.grouping import is_elementwise
 from graphc.passes.normalise_contract import contract_axes

@@ -13,7 +13,8 @@ from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import rewrite, rule
-from graphc.ops.contraction import elements_of, like, parse
+from graphc.ops.bfloat import elements_of
+from graphc.ops.contraction import like, parse
 from graphc.passes.pipeline import graph_pass
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import rewrite, rule
+from graphc.ops.bfloat import elements_attr
 from graphc.passes.pipeline import graph_pass
 
 SPATIAL = "xyz"
@@ -43,7 +44,8 @@ def as_contraction(node: Node) -> Node | None:
     rows = list(zip(labels, _parts(node), strict=True))
     (a, x), (b, y) = (row for row in rows if row[1] is not node)
     wanted = next(part for part, image in rows if image is node)
-    total = make("contract", _reshaped(x, a), _reshaped(y, b), spec=f"{a},{b}->{wanted}")
+    operands = _reshaped(x, a), _reshaped(y, b)
+    total = make("contract", *operands, spec=f"{a},{b}->{wanted}", **elements_attr(node))
     return total if total.shape == node.shape else make("reshape", total, shape=node.shape)
 
 

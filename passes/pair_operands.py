@@ -9,11 +9,15 @@ from __future__ import annotations
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import rewrite, rule
-from graphc.ops.contraction import elements_of, parse
+from graphc.ops.bfloat import elements_of
+from graphc.ops.contraction import parse
 from graphc.passes.bodies import scans
 from graphc.passes.normalise_contract import contract_axes, label_sizes
 from graphc.passes.pipeline import graph_pass
 from graphc.passes.tidy_scans import trimmed
+
+SUMMED_AXES = {"conv": (-1, -2), "conv_data": (-1, -1), "conv_weights": (0, 0)}
+"""The axes of a convolution's operands that are summed besides the taps: channels, outputs, images."""
 
 
 @rule("contract")
@@ -29,6 +33,22 @@ def operands_as_pairs(node: Node) -> Node | None:
     return make("contract", *pairs, spec=spec, elements="bf16_pairs")
 
 
+@rule(*SUMMED_AXES)
+def images_as_pairs(node: Node) -> Node | None:
+    """conv(x, w, elements="bf16") -> conv(bf16_pairs(x), bf16_pairs(w), elements="bf16_pairs"), likewise its gradients
+
+    With groups, or one number to sum, there are no pairs: both operands are rounded.
+    """
+    if elements_of(node) != "bf16":
+        return None
+    attrs = {name: value for name, value in node.attrs if name != "elements"}
+    operands = list(zip(node.inputs, SUMMED_AXES[node.op], strict=True))
+    if attrs["groups"] > 1 or any(x.shape[axis] == 1 for x, axis in operands):
+        return make(node.op, *(make("bf16", x) for x, _ in operands), **attrs)
+    pairs = [make("bf16_pairs", x, axis=axis % len(x.shape)) for x, axis in operands]
+    return make(node.op, *pairs, **attrs, elements="bf16_pairs")
+
+
 def _paired(node: Node, summed: str) -> str:
     """The summed label along which neighbours are paired: the innermost that is known to be even, if there is one."""
     sizes = label_sizes(node)
@@ -39,7 +59,7 @@ def _paired(node: Node, summed: str) -> str:
 @graph_pass("pair-operands")
 def pair_operands(graph: Graph) -> Graph:
     """Rounds the operands of bfloat16 products into tensors of pairs; what all steps of a scan read, before it."""
-    graph = rewrite(graph, (operands_as_pairs,))
+    graph = rewrite(graph, (operands_as_pairs, images_as_pairs))
     for scan in reversed(scans(graph)):
         if _rounds_what_is_around(scan):
             graph = trimmed(graph, scan)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node, make
-from graphc.ops.contraction import elements_of, like, parse
+from graphc.ops.bfloat import elements_of
+from graphc.ops.contraction import like, parse
 from graphc.ops.op import Elementwise, Reduction
 
 Rule = Callable[[Node, tuple["Node | None", ...], Dim], "Node | None"]

@@ -26,7 +26,8 @@ from graphc.codegen.kernel import (
 from graphc.codegen.scalars import merges
 from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
-from graphc.ops.contraction import elements_of, parse
+from graphc.ops.bfloat import elements_of
+from graphc.ops.contraction import parse
 from graphc.ops.view import View, view_of
 
 

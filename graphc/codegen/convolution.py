@@ -28,6 +28,7 @@ from graphc.codegen.loop_code import workspace_elements
 from graphc.codegen.target import Target
 from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
+from graphc.ops.bfloat import elements_of
 
 PANEL_BYTES = 1 << 19  # weights beyond are cut into panels: half of a second-level cache
 
@@ -57,6 +58,7 @@ class _Convolution:
         self.number = Affine() if self.first.shape[0] == 1 else affine(self.n)
         self.g, self.q = Var("g", self.groups), Var("q", 1)  # the group, and the panel of columns
         self.temp = Temp(node.dtype, "acc")
+        self.pairs = elements_of(node) == "bf16_pairs"
         self.scratch: list[Buffer] = []
         self.tiles: dict[Node, Buffer] = {}
 
@@ -84,7 +86,7 @@ class _Convolution:
         stores: tuple[Store, ...],
     ) -> Contract:
         """The contraction of rows at (buffer, start, distance) with neighbouring columns at (buffer, start)."""
-        found = Contract(a[0], b[0], a[1], b[1], row, column, tuple(k), a[2], 1, self.temp, stores)
+        found = Contract(a[0], b[0], a[1], b[1], row, column, tuple(k), a[2], 1, self.temp, stores, pairs=self.pairs)
         elements = workspace_elements(found, self.target)
         if elements == 0:
             return found
@@ -130,7 +132,7 @@ class _Images(_Convolution):
             return weights, ()
         if size < PANEL_BYTES or columns % width or columns == width:
             return weights, ()
-        packed = Buffer("panels", self.node.dtype, (columns // width, *weights.shape[:-1], width), "scratch")
+        packed = Buffer("panels", weights.buffer.dtype, (columns // width, *weights.shape[:-1], width), "scratch")
         self.scratch.append(packed)
         self.q = Var("q", columns // width)
         k, column = Var("k", product(weights.shape[:-1])), Var("f", width)

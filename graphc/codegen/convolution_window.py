@@ -35,6 +35,7 @@ from graphc.codegen.scalars import linear
 from graphc.ir.dims import product as product_of
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I32
+from graphc.ops.bfloat import elements_of
 
 IMAGE_OPS = frozenset({"window_spread", "pool_spread", "conv_data"})
 GREATEST_OPS = frozenset({"max_pool", "argmax_pool"})
@@ -45,7 +46,7 @@ def is_depthwise(node: Node) -> bool:
     """Whether every channel of a convolution has a group, and an output, of its own."""
     first, second = node.inputs
     x, y = {"conv": (first, node), "conv_data": (node, first), "conv_weights": (first, second)}[node.op]
-    return bool(node.attr("groups") == x.shape[-1] == y.shape[-1])
+    return bool(node.attr("groups") == x.shape[-1] == y.shape[-1]) and elements_of(node) is None
 
 
 def build(node: Node, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> Body:

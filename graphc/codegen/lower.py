@@ -30,7 +30,8 @@ from graphc.codegen.serial import SERIAL
 from graphc.codegen.target import Target
 from graphc.ir.graph import rebuild
 from graphc.ir.node import Node, make
-from graphc.ops.contraction import elements_of, parse
+from graphc.ops.bfloat import elements_of
+from graphc.ops.contraction import parse
 from graphc.ops.op import Structured
 
 
@@ -38,7 +39,7 @@ def lower(name: str, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffe
     """The kernel that computes `outputs` from `inputs`; every node between them becomes part of it."""
     inner = loops.inner_nodes(list(outputs), inputs)
     structured = [n for n in inner if isinstance(n.definition, Structured)]
-    if any(n.op == "contract" and elements_of(n) == "bf16" for n in structured):
+    if any(elements_of(n) == "bf16" for n in structured):
         raise KernelError("a product of rounded operands has no kernel; the pass pair-operands comes first")
     scratch: list[Buffer] = []
     if strips.is_strip(inner):

@@ -33,7 +33,8 @@ from graphc.codegen.target import Target
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I64
-from graphc.ops.contraction import elements_of, may_split, parse, part_of
+from graphc.ops.bfloat import elements_of
+from graphc.ops.contraction import may_split, parse, part_of
 
 
 def parts_read(product: Node, inner: Sequence[Node]) -> dict[Node, int]:

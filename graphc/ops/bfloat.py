@@ -8,13 +8,14 @@ the lower half, which is what instructions that add the products of a pair want.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from graphc.ir.dims import Dim, floordiv
 from graphc.ir.node import Node
-from graphc.ir.types import F32, I32, TensorType
-from graphc.ops.op import Array, Elementwise, Index, Lowering, Pointwise, Sample, Scalar, expect, register
+from graphc.ir.types import F32, I32, TensorType, TypeMismatch
+from graphc.ops.op import Array, Elementwise, Index, Lowering, Pointwise, Sample, Scalar, Structured, expect, register
 from graphc.ops.rules import check_axis, check_same
 
 
@@ -37,6 +38,50 @@ def halves(pairs: Array) -> tuple[Array, Array]:
     """(first, second) numbers of pairs, as f32."""
     bits = np.ascontiguousarray(pairs, np.int32).view(np.uint32)
     return (bits << np.uint32(16)).view(np.float32), (bits & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+ELEMENTS = {"bf16": F32, "bf16_pairs": I32}
+"""What an op may take the elements of its operands for, and their type in memory then."""
+
+
+class Products(Structured):
+    """Sums of products of the elements of two float operands, which may be rounded first.
+
+    With the attribute elements="bf16" the operands are f32 and rounded to bfloat16; products and sums are f32.  With
+    elements="bf16_pairs" they are i32 and hold two neighbours along one summed axis each, as `bf16_pairs` makes.
+    An op says its type (`type_of`) and its meaning (`sums`) for operands that are taken as they are.
+    """
+
+    def infer(self, a: TensorType, b: TensorType, *, elements: str | None = None, **attrs: Any) -> TensorType:
+        if elements is not None:
+            expect(elements in ELEMENTS, f"{self.name}: elements are bf16 or bf16_pairs, not {elements!r}")
+            for position, x in enumerate((a, b)):
+                expect(x.dtype == ELEMENTS[elements], f"{self.name} of {elements} cannot take {x}", position)
+            a, b = a.with_dtype(F32), b.with_dtype(F32)
+        return self.type_of(a, b, **attrs)
+
+    def evaluate(self, a: Array, b: Array, *, elements: str | None = None, **attrs: Any) -> Array:
+        if elements == "bf16_pairs":
+            return sum(self.sums(x, y, **attrs) for x, y in zip(halves(a), halves(b), strict=True))
+        return self.sums(*((a, b) if elements is None else (rounded(a), rounded(b))), **attrs)
+
+    def type_of(self, a: TensorType, b: TensorType, **attrs: Any) -> TensorType:
+        raise TypeMismatch(f"{self.name} has no type rule")
+
+    def sums(self, a: Array, b: Array, **attrs: Any) -> Array:
+        raise TypeMismatch(f"{self.name} has no reference")
+
+
+def elements_of(node: Node) -> str | None:
+    """What the elements of an op's operands are taken for: "bf16", "bf16_pairs", or None for what they are."""
+    found: str | None = node.attrs_dict.get("elements")
+    return found
+
+
+def elements_attr(node: Node) -> dict[str, str]:
+    """The attribute for another op that takes its operands as `node` does."""
+    elements = elements_of(node)
+    return {} if elements is None else {"elements": elements}
 
 
 def _check(op: str, x: TensorType, position: int = 0) -> None:

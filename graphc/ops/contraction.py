@@ -10,14 +10,11 @@ import numpy as np
 
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node, make
-from graphc.ir.types import F32, F64, I32, DType, TensorType
-from graphc.ops.bfloat import halves, rounded
+from graphc.ir.types import F64, TensorType
+from graphc.ops.bfloat import Products
 from graphc.ops.build import reduce
-from graphc.ops.op import Array, Cotangents, Sample, Structured, expect, register
+from graphc.ops.op import Array, Cotangents, Sample, expect, register
 from graphc.ops.rules import check_kind
-
-ELEMENTS: dict[str | None, DType | None] = {None: None, "bf16": F32, "bf16_pairs": I32}
-"""What a contraction may take the elements of its operands for, and their type then; None: what they are."""
 
 
 @lru_cache(maxsize=1024)
@@ -34,30 +31,23 @@ def parse(spec: str) -> tuple[str, str, str]:
 
 
 @register
-class Contract(Structured):
+class Contract(Products):
     """contract(a, b, spec): the sum of a * b over the labels that are missing in the result, as in einsum.
 
     "bik,bkj->bij" is a batched matrix product.  A label names an axis: a to z, once in an operand; axes of one
     label have one dimension; a label of one operand alone stands in the result (`contract` of this module sums
     such axes beforehand).  The elements are floats, and the sum is carried out in their type.
-
-    With elements="bf16" the f32 elements are rounded to bfloat16 before they are multiplied; products and sums are f32.
-    With elements="bf16_pairs" they are i32 and hold two neighbours along one summed axis each, as `bf16_pairs` makes.
+    How they are taken, `Products` says.
     """
 
     name = "contract"
     kernel = "contraction"
 
-    def infer(self, a: TensorType, b: TensorType, *, spec: str, elements: str | None = None) -> TensorType:
+    def type_of(self, a: TensorType, b: TensorType, *, spec: str) -> TensorType:  # type: ignore[override]
         labels = parse(spec)
-        expect(elements in ELEMENTS, f"contract: elements are bf16 or bf16_pairs, not {elements!r}")
         sizes: dict[str, Dim] = {}
         for position, (x, names) in enumerate(zip((a, b), labels[:2], strict=True)):
-            if elements is None:
-                check_kind("contract", x, "f", position)
-            else:
-                wanted = ELEMENTS[elements]
-                expect(x.dtype == wanted, f"contract of {elements} takes {wanted}, not {x}", position)
+            check_kind("contract", x, "f", position)
             expect(len(names) == x.rank, f"contract: {names!r} of {spec!r} does not label the axes of {x}", position)
             for name, dim in zip(names, x.shape, strict=True):
                 known = sizes.setdefault(name, dim)
@@ -65,8 +55,7 @@ class Contract(Structured):
                 shared = name in labels[1 - position] or name in labels[2]
                 expect(shared, f"contract: {name!r} of {spec!r} is in one operand only; sum it first", position)
         expect(a.dtype == b.dtype, f"contract needs one element type, got {a} and {b}", 0, 1, hint="use cast")
-        dtype = a.dtype if elements is None else F32
-        return TensorType(dtype, tuple(sizes[name] for name in labels[2]))
+        return TensorType(a.dtype, tuple(sizes[name] for name in labels[2]))
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
         """Each label of an operand is in the other one or in dy, so both are contractions again.
@@ -76,12 +65,7 @@ class Contract(Structured):
         (a, b), (la, lb, lr) = node.inputs, parse(node.attr("spec"))
         return like(node, dy, b, spec=f"{lr},{lb}->{la}"), like(node, a, dy, spec=f"{la},{lr}->{lb}")
 
-    def evaluate(self, a: Array, b: Array, *, spec: str, elements: str | None = None) -> Array:
-        if elements == "bf16_pairs":
-            products = zip(halves(a), halves(b), strict=True)
-            return sum(np.einsum(spec, x, y, optimize=True) for x, y in products)
-        if elements == "bf16":
-            a, b = rounded(a), rounded(b)
+    def sums(self, a: Array, b: Array, *, spec: str) -> Array:  # type: ignore[override]
         return np.einsum(spec, a, b, optimize=True)
 
     def samples(self, size: int) -> Iterator[Sample]:
@@ -109,12 +93,6 @@ class Contract(Structured):
 def like(node: Node, a: Node, b: Node, *, spec: str) -> Node:
     """Another contraction, which takes its operands as `node` does."""
     return make("contract", a, b, **{**node.attrs_dict, "spec": spec})
-
-
-def elements_of(node: Node) -> str | None:
-    """What a contraction takes the elements of its operands for: "bf16", "bf16_pairs", or None for what they are."""
-    found: str | None = node.attrs_dict.get("elements")
-    return found
 
 
 def contract(a: Node, b: Node, spec: str, **attrs: str) -> Node:

@@ -21,6 +21,7 @@ import numpy as np
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node, make
 from graphc.ir.types import F64, TensorType
+from graphc.ops.bfloat import Products, elements_attr
 from graphc.ops.convolution_rules import (
     Ints,
     Windows,
@@ -29,7 +30,7 @@ from graphc.ops.convolution_rules import (
     check_size,
     check_windows,
 )
-from graphc.ops.op import Array, Cotangents, Sample, Structured, expect, register
+from graphc.ops.op import Array, Cotangents, Sample, expect, register
 from graphc.ops.rules import check_kind, text
 
 GEOMETRY = ("stride", "low", "high", "dilation", "groups")
@@ -38,7 +39,7 @@ DOMAIN = (-0.5, 2.0)  # of the samples: sums that do not cancel
 
 def _geometry(node: Node) -> dict[str, Any]:
     """The attributes that all three operations of one convolution share."""
-    return {name: node.attr(name) for name in GEOMETRY}
+    return {name: node.attr(name) for name in GEOMETRY} | elements_attr(node)
 
 
 def check_conv(op: str, x: TensorType, w: TensorType, windows: Windows, groups: int, positions: Ints) -> TensorType:
@@ -76,7 +77,7 @@ def _grouped(x: Array, groups: int) -> Array:
 
 
 @register
-class Conv(Structured):
+class Conv(Products):
     """conv(x, w, stride, low, high, dilation, groups): each output pixel is a weighted sum over a window of x.
 
     x is [batch, spatial .., channels] with 1 to 3 spatial axes, w [taps .., channels / groups, outputs], both of one
@@ -89,7 +90,7 @@ class Conv(Structured):
     name = "conv"
     kernel = "convolution"
 
-    def infer(
+    def type_of(  # type: ignore[override]
         self, x: TensorType, w: TensorType, *, stride: Ints, low: Ints, high: Ints, dilation: Ints, groups: int
     ) -> TensorType:
         return check_conv("conv", x, w, Windows(w.shape[:-2], stride, low, high, dilation), groups, (0, 1))  # type: ignore[arg-type]
@@ -101,7 +102,7 @@ class Conv(Structured):
             make("conv_weights", x, dy, size=w.shape[:-2], **geometry),
         )
 
-    def evaluate(
+    def sums(  # type: ignore[override]
         self, x: Array, w: Array, *, stride: Ints, low: Ints, high: Ints, dilation: Ints, groups: int
     ) -> Array:
         counts = Windows(w.shape[:-2], stride, low, high, dilation).counts(x.shape[1:-1])
@@ -117,7 +118,7 @@ class Conv(Structured):
 
 
 @register
-class ConvData(Structured):
+class ConvData(Products):
     """conv_data(dy, w, size, stride, low, high, dilation, groups): the transposed convolution.
 
     The gradient of `conv` by an x of spatial sizes `size`: every element of dy adds its multiple of w to a window.
@@ -126,7 +127,7 @@ class ConvData(Structured):
     name = "conv_data"
     kernel = "convolution"
 
-    def infer(
+    def type_of(  # type: ignore[override]
         self,
         dy: TensorType,
         w: TensorType,
@@ -152,7 +153,7 @@ class ConvData(Structured):
         (y, w), geometry = node.inputs, _geometry(node)
         return make("conv", dy, w, **geometry), make("conv_weights", dy, y, size=w.shape[:-2], **geometry)
 
-    def evaluate(
+    def sums(  # type: ignore[override]
         self,
         dy: Array,
         w: Array,
@@ -179,7 +180,7 @@ class ConvData(Structured):
 
 
 @register
-class ConvWeights(Structured):
+class ConvWeights(Products):
     """conv_weights(x, dy, size, stride, low, high, dilation, groups): the gradient of `conv` by weights of `size` taps.
 
     Sums over all pixels of an image, then over the images, in this order.
@@ -188,7 +189,7 @@ class ConvWeights(Structured):
     name = "conv_weights"
     kernel = "convolution"
 
-    def infer(
+    def type_of(  # type: ignore[override]
         self,
         x: TensorType,
         dy: TensorType,
@@ -215,7 +216,7 @@ class ConvWeights(Structured):
         (x, y), geometry = node.inputs, _geometry(node)
         return make("conv_data", y, dy, size=x.shape[1:-1], **geometry), make("conv", x, dy, **geometry)
 
-    def evaluate(
+    def sums(  # type: ignore[override]
         self,
         x: Array,
         dy: Array,
