@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from graphc.codegen.llvm import Function, Value, const, lanes, like, vector
 
+FEATURE = "avx512bf16"
 _ROUND, _QUIET, _UPPER = 0x7FFF, 0x400000, 0xFFFF0000
 _LEAST, _INFINITY, _SIGN = 0x00800000, 0x7F800000, 0x80000000
 
@@ -20,7 +21,7 @@ def nearest(f: Function, x: Value) -> Value:
 def pair(f: Function, low: Value, high: Value) -> Value:
     """Two numbers to each i32, both rounded."""
     count = lanes(low.type)
-    if f.target.has("avx512bf16") and count % 16 == 0:
+    if f.target.has(FEATURE) and count % 16 == 0:
         halves = [f.assign(vector("bfloat", count), f"fptrunc {x} to {vector('bfloat', count)}") for x in (low, high)]
         order = [lane // 2 + count * (lane % 2) for lane in range(2 * count)]
         return f.bitcast(f.shuffle(halves[0], halves[1], order), vector("i32", count))
@@ -53,7 +54,7 @@ def dot(f: Function, a: Value, b: Value, total: Value) -> Value:
 
 def has_dot(f: Function, type: str) -> bool:
     """Whether `dot` exists for vectors of the type."""
-    return f.target.has("avx512bf16") and type == "<16 x float>"
+    return f.target.has(FEATURE) and type == "<16 x float>"
 
 
 def half(f: Function, pairs: Value, is_upper: bool) -> Value:

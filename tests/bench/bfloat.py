@@ -26,7 +26,7 @@ from graphc.mnist import load_mnist
 
 FORMATS = ("f32", "bf16")
 SIZES = [(256, 784, 1024), (256, 1024, 1024), (512, 512, 512), (1024, 1024, 1024), (64, 3136, 1024)]
-STEPS = ["W2", "W4", "W6", "W8-train"]
+STEPS = ["W2", "W4", "W5", "W6", "W7-train", "W8-train"]
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 MLP = Path(__file__).parents[2] / "examples" / "mnist_mlp" / "mnist_mlp.gc"
 SEEDS = range(3)

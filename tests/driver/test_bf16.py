@@ -60,13 +60,28 @@ train heads:
     optimizer = adam(lr = 1e-2)
 """
 
+IMAGES = """
+precision compute = {compute}
+use std.nn: conv2d, dense
+dim B, C = 7
+model images(x: f32[B, 9, 8, 3]) -> (logits: f32[B, C]):
+    param one = conv2d[K=3, O=20], two = conv2d[K=3, O=17], out = dense[O=C]
+    h = relu(one(x, pad=same))
+    logits = two(h, stride=2) |> relu |> flatten |> out
+train images:
+    input y: i32[B]
+    loss = cross_entropy(logits, y)
+    optimizer = adam(lr = 1e-2)
+"""
+
 RANDOM = np.random.default_rng(0)
 DATA: dict[str, dict[str, Any]] = {
     MLP: {"x": RANDOM.standard_normal((37, 131)).astype("f4"), "y": RANDOM.integers(0, 7, 37).astype("i4")},
     CELL: {name: RANDOM.standard_normal((5, 11, n)).astype("f4") for name, n in (("x", 19), ("target", 33))},
+    IMAGES: {"x": RANDOM.standard_normal((5, 9, 8, 3)).astype("f4"), "y": RANDOM.integers(0, 7, 5).astype("i4")},
     HEADS: {name: RANDOM.standard_normal((3, 13, 24)).astype("f4") for name in ("x", "target")},
 }
-SOURCES = pytest.mark.parametrize("source", DATA, ids=["mlp", "cell", "heads"])
+SOURCES = pytest.mark.parametrize("source", DATA, ids=["mlp", "cell", "images", "heads"])
 
 
 @cache

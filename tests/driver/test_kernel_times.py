@@ -55,4 +55,6 @@ def test_the_timed_model_computes_what_the_model_does(file: Path) -> None:
 def test_the_roofline_is_the_slower_of_both_bounds() -> None:
     peak = Peak(operations=100.0, bandwidth=10.0)
     assert KernelTime(0, "", 2.0, operations=100, moved=1).share_of_roofline(peak) == pytest.approx(0.5)
+    pairs = KernelTime(0, "", 2.0, operations=100, moved=1, paired=80)
+    assert pairs.share_of_roofline(peak) == pytest.approx(0.3)
     assert KernelTime(0, "", 2.0, operations=1, moved=15).share_of_roofline(peak) == pytest.approx(0.75)

@@ -18,6 +18,7 @@ from graphc.ir.node import OPS, Node, leaf, make
 from graphc.ir.types import F32, I32, TensorType, TypeMismatch
 from graphc.ops.bfloat import halves, rounded
 from graphc.ops.build import reduce
+from graphc.ops.convolution import _cases, _result
 from graphc.passes.levels import pipeline
 from graphc.runtime.cpu import mismatch
 from graphc.runtime.signature import Target as Needs
@@ -186,12 +187,60 @@ def test_the_derivative_is_made_of_products_of_the_same_kind() -> None:
         assert np.all(np.abs(found[name] - exact) <= slack)
 
 
+def convolutions() -> list[tuple[str, Any, Any, dict[str, Any]]]:
+    """(op, shapes of both operands, attributes) of a convolution and its gradients: strides, padding, groups .."""
+    found = []
+    for size in (1, 2, 17):
+        for x, w, attrs in _cases(size):
+            y = _result(x, w, attrs)
+            found += [("conv", x, w, attrs), ("conv_data", y, w, {"size": x[1:-1], **attrs})]
+            found.append(("conv_weights", x, y, {"size": w[:-2], **attrs}))
+    return found
+
+
+@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("op", ["conv", "conv_data", "conv_weights"])
+def test_convolutions_of_rounded_operands(op: str, target: str) -> None:
+    leaves, outputs, values, expected = [], {}, {}, {}
+    random = np.random.default_rng(0)
+    for number, (name, a, b, attrs) in enumerate(convolutions()):
+        if name != op:
+            continue
+        arrays = [random.standard_normal(shape).astype(np.float32) for shape in (a, b)]
+        pair = [leaf("input", f"{x}{number}", TensorType(F32, v.shape)) for x, v in zip("ab", arrays, strict=True)]
+        leaves += pair
+        values |= {x.attr("name"): v for x, v in zip(pair, arrays, strict=True)}
+        key = f"y{number}"
+        outputs[key] = make(op, *pair, **attrs, elements="bf16")
+        sums = OPS[op].sums
+        exact = sums(*(rounded(v).astype(np.float64) for v in arrays), **attrs)
+        size = sums(*(np.abs(rounded(v)).astype(np.float64) for v in arrays), **attrs)
+        terms = sums(*(np.ones_like(v) for v in arrays), **attrs) + 1
+        expected[key] = exact, terms * (EPSILON * size + 2 * LEAST)
+    graph = Graph("g", tuple(leaves), outputs)
+    for level in ("O0", "O2"):
+        found = compile_graph(graph, level, named(target))(values, {})[0]
+        for key, (exact, slack) in expected.items():
+            assert np.all(np.abs(found[key] - exact) <= slack), (level, key)
+
+
+def test_the_gradients_of_a_convolution_round_as_well() -> None:
+    x, w = leaf("input", "x", TensorType(F32, (2, 7, 4))), leaf("input", "w", TensorType(F32, (3, 4, 6)))
+    attrs = {"stride": (2,), "low": (1,), "high": (0,), "dilation": (1,), "groups": 1}
+    y = make("conv", x, w, **attrs, elements="bf16")
+    dx, dw = gradients(reduce("sum", y * y, 0, 1, 2), [x, w])
+    products = [node for node in Graph("d", (x, w), {"a": dx, "b": dw}).nodes() if node.op.startswith("conv")]
+    assert [node.op for node in products] == ["conv", "conv_data", "conv_weights"]
+    assert [node.attr("elements") for node in products] == ["bf16"] * 3
+
+
 def test_wrong_operands_are_refused() -> None:
     f, i = leaf("input", "f", TensorType(F32, (4, 4))), leaf("input", "i", TensorType(I32, (4, 4)))
     wrong = [
         lambda: make("contract", f, f, spec="ik,kj->ij", elements="bf17"),
         lambda: make("contract", i, i, spec="ik,kj->ij", elements="bf16"),
         lambda: make("contract", f, f, spec="ik,kj->ij", elements="bf16_pairs"),
+        lambda: make("conv", f, f, stride=(), low=(), high=(), dilation=(), groups=1, elements="bf16_pairs"),
         lambda: make("bf16_pairs", i, axis=0),
         lambda: make("bf16_pairs", f, axis=2),
         lambda: make("bf16_pair", f, i),
