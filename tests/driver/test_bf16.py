@@ -12,6 +12,7 @@ import pytest
 import graphc
 from graphc.driver import stage_graph, stage_text
 from graphc.ir.interpret import interpret
+from graphc.passes.levels import pipeline
 from graphc.runtime import threads
 from graphc.runtime.artifact import Artifact
 from graphc.runtime.model import Model
@@ -141,6 +142,15 @@ def test_levels_agree_and_batches_do_not_matter(source: str) -> None:
     results = [model(x=DATA[source]["x"])[name] for model in models]
     np.testing.assert_allclose(results[0], results[1], 2.0**-7, 2.0**-7)
     assert np.array_equal(models[1](x=DATA[source]["x"][:2])[name], results[1][:2])
+
+
+def test_what_all_steps_multiply_by_is_rounded_before_them(tmp_path: Path) -> None:
+    """Of a recurrent cell only the carried value is rounded in every step; its inputs are before the loop."""
+    path = tmp_path / "cell.gc"
+    path.write_text(CELL.format(compute="bf16"))
+    graph = pipeline("O1").run(stage_graph(path, "graph", entry="forward"))
+    (scan,) = (node for node in graph.nodes() if node.op == "scan")
+    assert [sum(x.op == "bf16_pairs" for x in g.nodes()) for g in (scan.attr("body"), graph)] == [1, 3]
 
 
 def test_parameters_are_f32_and_the_rounding_is_shown(tmp_path: Path) -> None:
