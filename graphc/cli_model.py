@@ -184,8 +184,8 @@ def _add_bench(commands: Commands) -> None:
 
 
 def run_bench(arguments: argparse.Namespace) -> int:
-    if arguments.batch < 1 or not 0 < arguments.seconds < 3600:
-        raise OptionError("--batch must be at least 1, and --seconds between 0 and 3600")
+    if not 1 <= arguments.batch < 1 << 31 or not 0 < arguments.seconds < 3600:
+        raise OptionError("--batch must be from 1 to 2147483647, and --seconds between 0 and 3600")
     if arguments.kernels is not None:
         from graphc.cli_kernels import run_kernels
 

@@ -100,6 +100,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "missing.gca"], "missing.gca"),
         (["show", "scale.gc", "--stage", "llvm", "--format", "svg"], "`llvm` is text only"),
         (["explain", "GC9999"], "GC9999"),
+        (["bench", "scale.gc", "--batch", "0"], "--batch must be from 1 to 2147483647"),
+        (["bench", "scale.gc", "--batch", str(1 << 60)], "--batch must be from 1 to 2147483647"),
     ],
 )
 def test_mistakes_end_with_1_and_words(
@@ -330,6 +332,17 @@ def test_a_bug_ends_with_70_and_a_command(
     assert "This is a bug of graphc" in err
     assert "GRAPHC_TRACEBACK=1 graphc check scale.gc" in err
     assert "Traceback" not in err
+
+
+def test_too_little_memory_is_no_bug(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def large(*_: object) -> list[object]:
+        raise MemoryError
+
+    monkeypatch.setattr("graphc.driver.check", large)
+    assert ended(["check", "scale.gc"]) == 1
+    assert capsys.readouterr().err == "error: the system has no more memory\n"
 
 
 def test_interrupt_ends_with_130(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -47,6 +48,19 @@ def test_calls_leak_nothing() -> None:
     use(300)
     before = resident()
     use(1500)  # 10,500 calls
+    assert resident() - before <= 4 << 20
+
+
+def test_models_that_are_compiled_and_dropped_leak_nothing() -> None:
+    def use(first: int, count: int) -> None:
+        for number in range(first, first + count):  # each is a text that LLVM has not seen
+            graphc.compile_source(f"dim B\nmodel m(x: f32[B]) -> (y: f32[B]):\n    y = x * {number}.0\n")
+
+    use(0, 20)
+    gc.collect()
+    before = resident()
+    use(20, 40)
+    gc.collect()
     assert resident() - before <= 4 << 20
 
 

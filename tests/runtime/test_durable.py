@@ -7,6 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +23,39 @@ from graphc.runtime.model import load
 from graphc.runtime.weights import load_tensors
 
 
-def test_a_file_too_large_for_the_disk_leaves_the_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "w"
-    path.write_bytes(b"old")
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """As if the disk were full behind so many bytes of a file."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1][1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1][1]))
     try:
-        with pytest.raises(OSError, match="too large") as error:
-            write_durably(path, bytes(50_000), bytes(50_001))
-        write_durably(tmp_path / "fits", bytes(50_000), bytes(50_000))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before[1])
         signal.signal(signal.SIGXFSZ, before[0])
+
+
+def test_a_file_too_large_for_the_disk_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    path.write_bytes(b"old")
+    with files_of_at_most(100_000):
+        with pytest.raises(OSError, match="too large") as error:
+            write_durably(path, bytes(50_000), bytes(50_001))
+        write_durably(tmp_path / "fits", bytes(50_000), bytes(50_000))
     assert error.value.filename == str(path)
     assert path.read_bytes() == b"old" and sorted(os.listdir(tmp_path)) == ["fits", "w"]
+
+
+def test_training_on_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    net, data = model(), {"x": np.ones((8, 3), np.float32), "k": np.zeros(8, np.int32)}
+    net.fit(data, batch=4, checkpoint=tmp_path, progress=False)
+    kept, saved = net.digest(), sorted(os.listdir(tmp_path))
+    with files_of_at_most(64), pytest.raises(OSError, match="too large"):
+        net.fit(data, batch=4, epochs=3, checkpoint=tmp_path, progress=False)
+    assert sorted(os.listdir(tmp_path)) == saved
+    again = model()
+    again.restore(tmp_path)
+    assert again.digest() == kept != net.digest()
 
 
 def test_a_full_device(tmp_path: Path) -> None:

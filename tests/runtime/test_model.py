@@ -282,10 +282,12 @@ def test_called_from_inside() -> None:
 def test_fork() -> None:
     net = model()
     with net._lock:  # as if another thread were in a call
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if net(x=X)["y"].shape == (4, 3) else 1)
-        assert os.waitpid(child, 0)[1] == 0
+        children = []
+        for _ in range(4):
+            children.append(os.fork())
+            if children[-1] == 0:
+                os._exit(0 if net(x=X)["y"].shape == (4, 3) else 1)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
 
 
 def test_dropping_models_frees_memory() -> None:
