@@ -17,7 +17,7 @@ from graphc.graph_function import compile_graph
 from graphc.ir.types import F32, F64, DType
 
 LONG = "GRAPHC_RANDOM_GRAPHS" in os.environ
-COUNT = int(os.environ.get("GRAPHC_RANDOM_GRAPHS", "500"))
+COUNT = int(os.environ.get("GRAPHC_RANDOM_GRAPHS", "300"))
 START = int(os.environ.get("GRAPHC_RANDOM_START", "0"))
 TOLERANCE = {F64: 1e-9, F32: 2e-4}
 

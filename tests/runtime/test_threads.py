@@ -194,7 +194,7 @@ def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     head += "y = rng.integers(0, 10, 256).astype('i4')\n"
     return subprocess.run(
         [sys.executable, "-c", head + script],
-        env={**os.environ, **environment},
+        env={**os.environ, "GRAPHC_CACHE": "1", **environment},  # threads are tested, not the compiler
         capture_output=True,
         text=True,
         timeout=300,
