@@ -21,7 +21,7 @@ from typing import Any
 from graphc.codegen import loops
 from graphc.codegen.convolution_blocks import block_size, narrowed, tiles, widened
 from graphc.codegen.convolution_image import Image, bordered
-from graphc.codegen.convolution_runs import Axis, Run, cut, image_runs, window_runs
+from graphc.codegen.convolution_runs import Axis, Run, cut, image_runs, rows_inside, window_runs
 from graphc.codegen.epilogue import epilogue
 from graphc.codegen.kernel import Affine, Buffer, Const, Contract, For, KAxis, Load, Stmt, Store, Temp, Var, affine
 from graphc.codegen.loop_code import workspace_elements
@@ -332,6 +332,13 @@ class _Weights(_Convolution):
             return False
         return bool(outputs <= lanes < size * depth and size * depth % lanes == 0)
 
+    def inside(self, rows: KAxis, taps: list[Affine], dy: Buffer) -> tuple[Affine, KAxis]:
+        """The first of the rows that the outermost tap does not take to padding, and the axis of these alone."""
+        if self.rank == 1 or self.stride[0] > 1 or not (self.low[0] or self.high[0]):
+            return Affine(), rows
+        first, count = rows_inside(taps[0], dy.shape[1], self.first.shape[1], self.low[0])
+        return first, replace(rows, count=count)
+
     def turned_sums(self, image: Image, dy: Buffer, sums: Buffer) -> tuple[Stmt, ...]:
         """Adds the products of one image to `sums`, [outer taps .., output, (tap, channel)]."""
         y_strides, strides = dy.strides(), sums.strides()
@@ -345,7 +352,10 @@ class _Weights(_Convolution):
             KAxis(dy.shape[1 + axis], y_strides[1 + axis], image.strides[axis] * self.stride[axis])
             for axis in range(self.rank)
         ]
-        a, b = (dy, affine(self.n) * y_strides[0], 1), (image.buffer, image.at(*first, 0, 0))
+        start, k[0] = self.inside(k[0], first, dy)
+        first[:1] = [tap + start for tap in first[:1]]
+        b = image.buffer, image.at(*first, 0, 0)
+        a = dy, affine(self.n) * y_strides[0] + start * y_strides[1], 1
         store = Store(sums, at, self.temp, add=True)
         return _nest(taps, (self.contract(a, b, row, column, k, (store,)),))
 
@@ -357,7 +367,6 @@ class _Weights(_Convolution):
         row = Var("c", sizes[-3] * sizes[-2] if joined else sizes[-2])
         column = Var("f", self.part(sizes[-1]))
         first = [affine(var) * step for var, step in zip(taps, self.dilation, strict=False)]
-        a_at = image.at(*first, *[0] * joined, self.group(sizes[-2]))
         outputs = self.group(column.extent)
         at = affine(row) * strides[-2] + affine(column) + outputs
         for var, stride in zip(taps, strides, strict=False):
@@ -369,7 +378,10 @@ class _Weights(_Convolution):
         if block > 1:
             last = k.pop()
             k.append(KAxis(last.extent // block, last.a_stride * block, last.b_stride * block))
-        b = dy, affine(self.n) * y_strides[0] + outputs
+        start, k[0] = self.inside(k[0], first, dy)
+        first[:1] = [tap + start for tap in first[:1]]
+        a_at = image.at(*first, *[0] * joined, self.group(sizes[-2]))
+        b = dy, affine(self.n) * y_strides[0] + start * y_strides[1] + outputs
         store = Store(total, at, self.temp, add=True)
         return _nest(taps, (self.contract((image.buffer, a_at, 1), b, row, column, k, (store,)),))
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import gcd
 
+from graphc.codegen.kernel import Affine, Call, Position, affine
 from graphc.ir.dims import Dim
+from graphc.ir.types import I64
 
 MOST_CUTS = 12  # runs of an axis that is cut: each is code of its own
 WORTH_CUTTING = 0.95  # the part of the products that must remain, at most, for the cuts to pay
@@ -99,6 +101,15 @@ def cut(axis: Axis, n: Dim) -> Axis:
     if len(found) > MOST_CUTS or done > WORTH_CUTTING * all_products:
         return axis
     return Axis(tuple(found), 0, 0)
+
+
+def rows_inside(tap: Affine, rows: Dim, n: Dim, low: int) -> tuple[Affine, Affine]:
+    """(the first of `rows` windows, one apart, that do not have this tap in the padding of n elements, how many)."""
+    least = Position(I64, Affine())
+    first = Call(I64, "max", (Position(I64, low - tap), least))
+    stop = Call(I64, "min", (Position(I64, n + low - tap), Position(I64, affine(rows))))
+    count = Call(I64, "max", (Position(I64, affine(stop) - affine(first)), least))
+    return affine(first), affine(count)
 
 
 def _piece(run: Run, j: int, first: int, taps: int) -> Run:

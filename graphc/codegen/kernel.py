@@ -191,11 +191,15 @@ class Store:
 
 @dataclass(frozen=True, eq=False)
 class KAxis:
-    """One summed axis: its extent and the step of each operand along it."""
+    """One summed axis: its extent and the step of each operand along it.
+
+    The outermost may have a `count`, which is the extent of this turn of the loops around: at most `extent`, or none.
+    """
 
     extent: Dim
     a_stride: Dim
     b_stride: Dim
+    count: Affine | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,7 +386,8 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
             case Contract():
                 _require(stmt.a in buffers and stmt.b in buffers, "operands of the contraction are not declared")
                 inner = {**scope, **dict.fromkeys((stmt.row, stmt.column, stmt.temp, *stmt.others))}
-                check((), (stmt.a_at, stmt.b_at), scope)
+                places = (stmt.a_at, stmt.b_at, *(k.count for k in stmt.k if k.count is not None))
+                check(tuple(s for at in places for s in _scalars(at)), places, scope)
                 _verify_block(stmt.epilogue, buffers, inner, True)
             case Routine():
                 _require(all(b in buffers for b in stmt.buffers), f"operands of {stmt.kind} are not declared")

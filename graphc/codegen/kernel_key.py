@@ -98,8 +98,9 @@ class _Key:
 
     def _contract(self, stmt: Contract) -> Hashable:
         operands = tuple(map(self.buffer, (stmt.a, stmt.b, stmt.workspace)))
-        indices = tuple(self.scalar(t) for at in (stmt.a_at, stmt.b_at) for t, _ in at.terms if isinstance(t, Scalar))
-        starts = indices, self.affine(stmt.a_at), self.affine(stmt.b_at)
+        places = stmt.a_at, stmt.b_at, *(k.count for k in stmt.k if k.count is not None)
+        indices = tuple(self.scalar(t) for at in places for t, _ in at.terms if isinstance(t, Scalar))
+        starts = indices, tuple(map(self.affine, places))
         axes = tuple((k.extent, k.a_stride, k.b_stride) for k in stmt.k)
         tile = tuple((self.number(var), var.extent) for var in (stmt.row, stmt.column))
         strides = stmt.a_row_stride, stmt.b_column_stride, stmt.vectors, stmt.pairs

@@ -98,7 +98,7 @@ def _print_block(
                 text = names.get(value) or show(value, names)
                 lines.append(f"{pad}{buffer.name}[{at}] {'+=' if add else '='} {text}")
             case Contract():
-                ks = " x ".join(str(k.extent) for k in stmt.k)
+                ks = " x ".join(str(k.extent) if k.count is None else str(k.count) for k in stmt.k)
                 temps = ", ".join(temp.name for temp in (stmt.temp, *stmt.others))
                 lines.append(
                     f"{pad}contract {stmt.row.name} in {stmt.row.extent}, {stmt.column.name} in {stmt.column.extent}"

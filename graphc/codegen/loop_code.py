@@ -42,6 +42,7 @@ from graphc.ir.types import F64
 from graphc.ops.op import instructions
 
 ROUTINES = {"sort": merge_sort.emit, "rows": row_update.emit}
+COUNT = "count"  # of the outermost k, where it differs between calls
 LIGHT = 6  # instructions of an operation beside which a fold need not wait for itself
 WIDE = 4  # vectors that a light fold keeps in flight: one addition waits for the one before
 
@@ -115,7 +116,7 @@ def _dims(kernel: Kernel) -> list[Dim]:
                     ks = [d for k in stmt.k for d in (k.extent, k.a_stride, k.b_stride)]
                     extents = [stmt.row.extent, stmt.column.extent, stmt.a_row_stride, stmt.b_column_stride]
                     found.update(dict.fromkeys([*extents, *ks]))
-                    note(stmt.a_at, stmt.b_at)
+                    note(stmt.a_at, stmt.b_at, *(k.count for k in stmt.k if k.count is not None))
                     walk(stmt.epilogue)
                 case Routine():
                     found.update(dict.fromkeys(stmt.sizes))
@@ -340,7 +341,8 @@ def emit_contract(stmt: Contract, code: ScalarCode, module: Module, split: Split
     name = contraction.emit(replace(spec, split=is_split, row_tile=row_tile), module, module.target)
     workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else next(iter(code.pointers.values()))
     part = [f[x] for x in PART] if is_split else []
-    arguments = [*part, *epilogue.arguments(code), *(_value(code.dim(d)) for d in names)]
+    counts = [_value(code.offset(k.count)[0]) for k in stmt.k if k.count is not None]
+    arguments = [*part, *epilogue.arguments(code), *(_value(code.dim(d)) for d in names), *counts]
     f.call(name, "void", code.address(stmt.a, stmt.a_at), code.address(stmt.b, stmt.b_at), workspace, *arguments)
 
 
@@ -363,9 +365,12 @@ def _skeleton(
     """The skeleton's description of a contraction, and the sizes that are its last parameters."""
     extent = _Names()
     k = tuple(contraction.KAxis(extent(x.extent), extent(x.a_stride), extent(x.b_stride)) for x in stmt.k)
+    counted = [("i64", COUNT) for x in stmt.k if x.count is not None]
+    if counted:
+        k = (replace(k[0], extent=COUNT, most=k[0].extent), *k[1:])
     m, n = extent(stmt.row.extent), extent(stmt.column.extent)
     a_row, b_column = extent(stmt.a_row_stride), extent(stmt.b_column_stride)
-    every = (*params, *(("i64", x) for x in extent.named.values()))
+    every = (*params, *(("i64", x) for x in extent.named.values()), *counted)
     kind = llvm_type(stmt.temp.dtype)
     spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue, pairs=stmt.pairs)
     if distant_reads(stmt):

@@ -44,11 +44,20 @@ KEPT_TILES = 128  # row tiles whose partial sums are kept at a time, if k is cut
 
 @dataclass(frozen=True)
 class KAxis:
-    """One summation index: how many values it takes, and what a step means in A and in B (in elements)."""
+    """One summation index: how many values it takes, and what a step means in A and in B (in elements).
+
+    The outermost may take a different number in each call, even none, but never more than `most`.
+    """
 
     extent: Extent
     a_stride: Extent
     b_stride: Extent
+    most: Extent | None = None
+
+    @property
+    def bound(self) -> Extent:
+        """What to plan for."""
+        return self.extent if self.most is None else self.most
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,7 @@ class Plan:
     @property
     def depth(self) -> tuple[int, tuple[str, ...]]:
         """The number of all k of a block, as a factor and names."""
-        outer, *others = [axis.extent for axis in self.contraction.k]
+        outer, *others = [axis.bound for axis in self.contraction.k]
         extents = [self.k_block or outer, *others]
         return prod(e for e in extents if isinstance(e, int)), tuple(e for e in extents if isinstance(e, str))
 
@@ -273,7 +282,7 @@ def _k_block(contraction: Contraction) -> int | None:
         return None
     far = contraction.k[-1].a_stride
     limit = FAR_DEPTH if isinstance(far, str) or far * size(contraction.scalar) >= FAR else DEPTH
-    outer, inner = contraction.k[0].extent, _inner_depth(contraction)
+    outer, inner = contraction.k[0].bound, _inner_depth(contraction)
     if isinstance(outer, str):
         return max(1, limit // inner)
     blocks = -(-outer * inner // limit)
@@ -289,7 +298,7 @@ def _in_short_blocks(whole: Plan) -> Plan:
     n = whole.contraction.n
     if whole.k_block is None or isinstance(n, str) or n < 2 * whole.width or whole.contraction.b_column_stride != 1:
         return whole
-    outer, inner = whole.contraction.k[0].extent, _inner_depth(whole.contraction)
+    outer, inner = whole.contraction.k[0].bound, _inner_depth(whole.contraction)
     if isinstance(outer, int):
         step = _even_blocks(outer, -(-outer * inner // SHORT_DEPTH))
     else:
@@ -379,7 +388,7 @@ def _source(contraction: Contraction, target: Target, lanes: int, height: int) -
     if contraction.b_column_stride != 1 or not _reads_edges(target, contraction.n, lanes):
         return Source.PACKED
     inner = contraction.k[-1].b_stride
-    deep = prod(axis.extent if isinstance(axis.extent, int) else PACK_DEPTH + 1 for axis in contraction.k)
+    deep = prod(axis.bound if isinstance(axis.bound, int) else PACK_DEPTH + 1 for axis in contraction.k)
     if deep <= PACK_DEPTH or (isinstance(inner, int) and inner * size(contraction.scalar) < PACK_STRIDE):
         return Source.IN_PLACE
     if not isinstance(contraction.m, int):

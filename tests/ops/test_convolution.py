@@ -81,7 +81,7 @@ def cases(count: int) -> list[Case]:
     return found
 
 
-SPECIAL: list[Case] = [  # matrix products, vectors of several pixels, weights in panels, sums turned round
+SPECIAL: list[Case] = [  # matrix products, vectors of several pixels, weights in panels, sums turned round, long sums
     ((2, 5, 4, 3), (1, 1, 3, 17), {"stride": (1, 1), "low": (0, 0), "high": (0, 0), "dilation": (3, 1), "groups": 1}),
     ((2, 3, 4, 16), (3, 4, 16, 5), {"stride": (2, 1), "low": (0, 0), "high": (0, 0), "dilation": (1, 1), "groups": 1}),
     ((2, 9, 28, 1), (5, 5, 1, 6), {"stride": (1, 1), "low": (2, 2), "high": (2, 2), "dilation": (1, 1), "groups": 1}),
@@ -91,6 +91,7 @@ SPECIAL: list[Case] = [  # matrix products, vectors of several pixels, weights i
         {"stride": (1, 1), "low": (1, 1), "high": (1, 1), "dilation": (1, 1), "groups": 1},
     ),
     ((2, 6, 8, 16), (3, 3, 16, 16), {"stride": (2, 1), "low": (1, 1), "high": (1, 1), "dilation": (2, 1), "groups": 1}),
+    ((2, 61, 40, 3), (4, 3, 3, 17), {"stride": (1, 1), "low": (1, 1), "high": (2, 1), "dilation": (1, 1), "groups": 1}),
     ((2, 9, 8), (4, 8, 10), {"stride": (2,), "low": (1,), "high": (2,), "dilation": (1,), "groups": 1}),
     ((2, 40, 3), (4, 3, 2), {"stride": (1,), "low": (1,), "high": (2,), "dilation": (1,), "groups": 1}),
 ]
