@@ -30,6 +30,10 @@ from graphc.ops.bfloat import elements_of
 from graphc.ops.contraction import parse
 from graphc.ops.view import View, view_of
 
+LARGE_BYTES = 1 << 21  # of a transposed operand, more than which is better not copied for few rows of the other
+FEW, MANY = 32, 128  # rows for which that pays
+PAGE = 4096  # bytes: scattered stores so far apart compete for the same lines of the cache
+
 
 @dataclass
 class _Axes:
@@ -50,19 +54,44 @@ class ContractionFit:
             self.a, self.b, self.la, self.lb = self.b, self.a, self.lb, self.la
         self.sizes: dict[str, Dim] = dict(zip(self.la + self.lb, (*self.a.shape, *self.b.shape), strict=True))
         self.view_a, self.view_b = operand_view(self.a, inputs), operand_view(self.b, inputs)
+        self.is_turned = False
         self.stride_a = dict(zip(self.la, self.view_a.strides, strict=True))
         self.stride_b = dict(zip(self.lb, self.view_b.strides, strict=True))
+
+    def _turn(self) -> None:
+        """Exchanges rows and columns of a plain product by a large transposed matrix, if that pays.
+
+        The matrix, which would have to be packed for a few rows, is then read as it lies; the few rows are packed as
+        columns, and the result is scattered.
+        """
+        summed = [x for x in self.la if x in self.lb]
+        if (len(self.la), len(self.lb), len(summed)) != (2, 2, 1) or list(self.outputs) != [self.node]:
+            return
+        if elements_of(self.node) is not None:
+            return
+        k, (m, n), size = summed[0], [*self.lr], self.node.dtype.size
+        rows, columns, depth = self.sizes[m], self.sizes[n], self.sizes[k]
+        if not isinstance(rows, int) or not isinstance(columns, int) or not isinstance(depth, int):
+            return
+        most = FEW if columns * size % PAGE == 0 else MANY
+        is_transposed = self.stride_b[k] == 1 and self.stride_b[n] != 1
+        if is_transposed and columns * depth * size > LARGE_BYTES and FEW <= rows <= most:
+            self.a, self.b, self.la, self.lb = self.b, self.a, self.lb, self.la
+            self.view_a, self.view_b = self.view_b, self.view_a
+            self.stride_a, self.stride_b = self.stride_b, self.stride_a
+            self.is_turned = True
 
     def build(self) -> tuple[Stmt, ...] | None:
         """The statements, or None when the contraction does not fit."""
         summed = [x for x in self.la if x in self.lb and x not in self.lr]
         if not self.lr or not summed or self.lr[-1] in self.la or not self.node.dtype.is_float:
             return None
+        self._turn()
         if any(self.sizes[x] == 0 for x in self.lr):  # nothing to cut into tiles
             return None
         rows = [x for x in self.lr if x in self.la and x not in self.lb]
         columns = [x for x in self.lr if x in self.lb and x not in self.la]
-        if columns[-1] != self.lr[-1]:
+        if not self.is_turned and columns[-1] != self.lr[-1]:
             return None
         single = {x: Var(f"{x}", self.sizes[x]) for x in self.lr}
         draft = self._epilogue({x: affine(v) for x, v in single.items()}, Temp(self.node.dtype, "acc"))
