@@ -186,6 +186,12 @@ class Lanes:
     def at_least(self, limit: float) -> Lanes:
         return self.number(limit).gt(self).choose(limit, self)
 
+    def nearest_integer(self, factor: float) -> Pair:
+        """(a float whose low bits are the integer nearest to self * factor, that integer as a float), up to 2^22."""
+        magic = 1.5 * 2.0**self.format.mantissa
+        shifted = self.fma(factor, magic)
+        return shifted, shifted - magic
+
     def polynomial(self, coefficients: Sequence[float]) -> Lanes:
         """By Horner; the constant coefficient comes first."""
         result = self.number(coefficients[-1])

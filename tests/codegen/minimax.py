@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import mpmath as mp
 import numpy as np
 
 mp.mp.dps = 60
 TINY = 1e-9  # in place of 0, where the quotients are 0 / 0
+ERF_STEP = mp.mpf(267665) / 2**20  # between the middles of pieces: of all steps, the one whose erf(i step) round best
 Real = Callable[[mp.mpf], mp.mpf]
 
 
@@ -94,6 +96,28 @@ def fits() -> list[Fit]:
     ]
 
 
+def erf_pieces() -> list[list[float]]:
+    """The tables of vecmath_pieces.py: row k has the coefficient k of every piece."""
+
+    def relative(t: mp.mpf) -> mp.mpf:
+        return mp.erf(t) / t - 1 if abs(t) > TINY else 2 / mp.sqrt(mp.pi) - 1
+
+    def slope(middle: mp.mpf, r: mp.mpf) -> mp.mpf:
+        if abs(r) > TINY:
+            return (mp.erf(middle + r) - mp.erf(middle)) / r
+        return 2 / mp.sqrt(mp.pi) * mp.exp(-middle * middle)
+
+    pieces = []
+    for i in range(16):
+        middle = i * ERF_STEP
+        function = partial(slope, middle) if i > 1 else partial(lambda at, r: relative(at + r), middle)
+        weight = abs if i > 1 else lambda r: mp.mpf(1)
+        low = TINY if i == 0 else -ERF_STEP / 2
+        coefficients, _ = remez(function, weight, low, ERF_STEP / 2, 5)
+        pieces.append([float(np.float32(float(x))) for x in (mp.erf(middle), *coefficients)])
+    return [list(row) for row in zip(*pieces, strict=True)]
+
+
 if __name__ == "__main__":
     for kind in (np.float32, np.float64):
         for fit in fits():
@@ -102,3 +126,5 @@ if __name__ == "__main__":
                 numbers, error = remez(fit.function, fit.weight, fit.low, fit.high, degree)
                 text = ", ".join(repr(float(kind(float(number)))) for number in numbers)
                 print(f"{fit.name} = ({text})    # 2^{float(mp.log(error, 2)):.1f}")  # noqa: T201
+    for row in erf_pieces():
+        print(f"({', '.join(map(repr, row))}),")  # noqa: T201
