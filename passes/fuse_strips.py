@@ -5,6 +5,9 @@ rows of `scores`, and the rows of y from the same rows of `probs`.  One kernel c
 folds and changes it, and multiplies it further, before the next strip is begun; what nobody else reads never lies in
 memory as a whole.  The same holds for two of the three, as in the backward pass.
 
+Contractions that sum over the rows of what the group reads or computes (the gradients by keys and values) join it for
+the sake of the cache: they run when all rows of an index of the batch axes are done.
+
 It pays where the first contraction has batch axes: each of its products is small, and lies in the cache while the
 strips pass.  A single large product is better off alone: it would read its weights once for every strip.
 """
@@ -12,8 +15,9 @@ strips pass.  A single large product is better off alone: it would read its weig
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from graphc.ir.dims import Dim, product
 from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Node, leaf, make
 from graphc.ops.bfloat import elements_of
@@ -22,6 +26,8 @@ from graphc.ops.op import Reduction, Structured
 from graphc.passes.grouping import is_elementwise
 from graphc.passes.normalise_contract import contract_axes
 from graphc.passes.pipeline import graph_pass
+
+WHOLE = 1 << 18  # elements of all rows of an index of the batch axes, if they are kept for sums over rows
 
 
 @graph_pass("fuse-strips")
@@ -33,15 +39,19 @@ def fuse_strips(graph: Graph) -> Graph:
 
 @dataclass(eq=False)
 class Strip:
-    """Kernels that become one, in order: a contraction or none, a group folding rows, a contraction or none."""
+    """Kernels that become one, in order: a contraction, a group folding rows, a contraction or none, and `across`.
 
-    first: Node | None
+    Those are contractions that sum over rows of a tensor of the group's shape.
+    """
+
+    first: Node
     rows: Node
     second: Node | None
+    across: list[Node] = field(default_factory=list)
 
     @property
     def parts(self) -> list[Node]:
-        return [part for part in (self.first, self.rows, self.second) if part is not None]
+        return [part for part in (self.first, self.rows, self.second, *self.across) if part is not None]
 
 
 class _Finder:
@@ -60,6 +70,7 @@ class _Finder:
                 continue
             second = next((x for x in self._readers(rows) if self._is_second(x, rows)), None)
             strip = Strip(first, rows, second)
+            self._add_across(strip)
             self.taken.update(dict.fromkeys(strip.parts, strip))
             yield strip
 
@@ -96,6 +107,24 @@ class _Finder:
             return False
         return multiplies_rows(contract, _inner(kernel, read[0]), _shape(rows))
 
+    def _add_across(self, strip: Strip) -> None:
+        """Adds the contractions that sum over rows, if neither they nor the strip wait for the other."""
+        shape, values = _shape(strip.rows), self._values(strip.rows)
+        size = product(shape[-2:])
+        if not isinstance(size, int) or size > WHOLE:
+            return
+        whole = [*values, *(x for x in strip.rows.inputs if tuple(x.shape) == shape)]
+        for kernel in dict.fromkeys(reader for value in whole for reader in self.users[value]):
+            contract = None if kernel in self.taken or kernel in strip.parts else _contraction(kernel)
+            read = [x for x in kernel.inputs if x in whole]
+            if contract is None or len(read) != 1 or not turns_rows(contract, _inner(kernel, read[0]), shape):
+                continue
+            others = [x for x in kernel.inputs if x is not read[0] or x not in values]
+            waits = any(self._follows(x, part) for x in others for part in strip.parts)
+            needed = [x for part in strip.parts for x in part.inputs if _kernel_of(x) not in strip.parts]
+            if not waits and not any(self._follows(x, kernel) for x in needed):
+                strip.across.append(kernel)
+
     def _follows(self, node: Node, source: Node) -> bool:
         """Whether a node is computed from the source; a part of a strip waits for all that the strip reads."""
         seen: dict[Node, None] = {}
@@ -111,7 +140,7 @@ class _Finder:
         return False
 
 
-def multiplies_rows(contract: Node, rows: Node, shape: tuple[object, ...]) -> bool:
+def multiplies_rows(contract: Node, rows: Node, shape: tuple[Dim, ...]) -> bool:
     """Whether a contraction is rows of `rows` times another operand: rows stay rows, their elements are summed."""
     if sum(x is rows for x in contract.inputs) != 1 or rows.shape != shape:
         return False
@@ -123,6 +152,20 @@ def multiplies_rows(contract: Node, rows: Node, shape: tuple[object, ...]) -> bo
     if len(new) != 1 or result[-1] != new[0] or row in other or summed in result:
         return False
     return row in result and all(x in result for x in outer)
+
+
+def turns_rows(contract: Node, rows: Node, shape: tuple[Dim, ...]) -> bool:
+    """Whether a contraction sums over the rows of `rows`: its columns become rows of the result."""
+    if sum(x is rows for x in contract.inputs) != 1 or tuple(rows.shape) != shape or not contract.dtype.is_float:
+        return False
+    *labels, result = parse(contract.attr("spec"))
+    side = next(i for i, x in enumerate(contract.inputs) if x is rows)
+    own, other = labels[side], labels[1 - side]
+    outer, summed, kept = own[:-2], own[-2], own[-1]
+    new = [x for x in other if x not in own]
+    if len(new) != 1 or result[-1] != new[0] or summed not in other or summed in result:
+        return False
+    return kept in result and kept not in other and all(x in result for x in outer)
 
 
 def _kernel_of(value: Node) -> Node:
@@ -155,7 +198,7 @@ def _folds_rows(kernel: Node) -> bool:
     return bool(folds) and ranks[0] > 1 and all(node.attr("axes") == (ranks[0] - 1,) for node in folds)
 
 
-def _shape(rows: Node) -> tuple[object, ...]:
+def _shape(rows: Node) -> tuple[Dim, ...]:
     """The shape that a group folds."""
     fold = next(node for node in _body(rows) if isinstance(node.definition, Reduction))
     return tuple(fold.inputs[0].shape)

@@ -329,6 +329,20 @@ class _Driver:
         ]
         if self.plan.k_block:
             arguments += [self._i64(block.depth), *self._partial(block, i, f.sub(tile, low))]
+            if self.contraction.is_cut:
+                arguments.append(self._i64(block.k))
+
+        if self.contraction.seen is not None and panel.source is not Source.PACKING:
+            most = f.add(self.low, 0 if self.extra == 0 else 1)
+            end = f.add(f.add(row, f.sub(most, 1)), amount(f, self.contraction.seen))
+            with f.when(f.icmp("slt", self._i64(column), end)):
+                self._call(panel, tile, arguments)
+        else:
+            self._call(panel, tile, arguments)
+
+    def _call(self, panel: Panel, tile: Index, arguments: Sequence[Value]) -> None:
+        """Calls the kernel of the row tile's height."""
+        f = self.f
 
         def call(height: int) -> None:
             f.call(self._kernel(height, panel), "void", *arguments, *self._params())

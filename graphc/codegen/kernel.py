@@ -1,7 +1,7 @@
 """The Kernel IR: loop nests over scalar expressions, and structured contractions.
 
     kernel = (name, buffer* buffers, stmt* body)
-    stmt   = For(var, stmt* body, vector?, fold* folds)   -- a counted loop; its folds are read after it
+    stmt   = For(var, stmt* body, vector?, fold* folds, start?, stop?)   -- a counted loop; its folds are read after it
            | Routine(kind, (buffer, affine)*, dim*)       -- what these loops have no words for, such as a sort
            | Store(buffer, affine at, scalar, add?)       -- `add` accumulates into memory (scatter)
            | Contract(a, b, axes, temp, stmt* epilogue)   -- temp[m, n] = sum over k of a * b, then the epilogue
@@ -175,10 +175,22 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class For:
+    """A loop over the whole extent of its variable, or over part of it: from `start`, or to before `stop`.
+
+    Both are cut to the extent. A vector loop rounds them up to whole vectors, so that of two loops of a kernel one
+    begins where the other ends.
+    """
+
     var: Var
     body: tuple[Stmt, ...]
     vector: bool = False
     folds: tuple[Fold, ...] = ()
+    start: Affine | None = None
+    stop: Affine | None = None
+
+    @property
+    def bounds(self) -> tuple[Affine, ...]:
+        return tuple(bound for bound in (self.start, self.stop) if bound is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +222,10 @@ class Contract:
     in panels of so many vectors already: [panel][k][width].  With `others` a panel has a vector of columns of every
     part, and the sums of the further parts at the same column are those temps.  With `pairs` an element of a or b is a
     pair of bfloat16 numbers in an i32, and a product of elements is the sum of the products of their halves.
+
+    Where the result is read, or `a` is not zero, only up to a diagonal: `seen` says that nobody reads row r from column
+    r + seen on, `nonzero` that row r of `a` is zero from k = r + nonzero on, `zero` that it is before k = r + zero, and
+    b finite there.
     """
 
     a: Buffer
@@ -227,6 +243,13 @@ class Contract:
     vectors: int | None = None
     others: tuple[Temp, ...] = ()
     pairs: bool = False
+    seen: Affine | None = None
+    nonzero: Affine | None = None
+    zero: Affine | None = None
+
+    @property
+    def diagonals(self) -> tuple[Affine, ...]:
+        return tuple(bound for bound in (self.seen, self.nonzero, self.zero) if bound is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,12 +335,14 @@ def scalars_of(stmts: tuple[Stmt, ...]) -> Iterator[Scalar]:
     for stmt in stmts:
         match stmt:
             case For(_, body, _, folds):
+                yield from (scalar for bound in stmt.bounds for scalar in _scalars(bound))
                 yield from scalars_of(body)
                 yield from (fold.value for fold in folds)
             case Store(_, at, value):
                 yield from _scalars(at)
                 yield value
             case Contract():
+                yield from (scalar for bound in stmt.diagonals for scalar in _scalars(bound))
                 yield from scalars_of(stmt.epilogue)
 
 
@@ -373,6 +398,7 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
         match stmt:
             case For(var, body, is_vector, folds):
                 _require(not (vector and is_vector), f"vector loop {var.name} inside a vector loop")
+                check(tuple(s for bound in stmt.bounds for s in _scalars(bound)), stmt.bounds, scope)
                 inner = {**scope, var: None}
                 _verify_block(body, buffers, inner, vector or is_vector)
                 inner.update({f.temp: None for s in body if isinstance(s, For) for f in s.folds})
@@ -386,6 +412,7 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
             case Contract():
                 _require(stmt.a in buffers and stmt.b in buffers, "operands of the contraction are not declared")
                 inner = {**scope, **dict.fromkeys((stmt.row, stmt.column, stmt.temp, *stmt.others))}
+                check(tuple(s for bound in stmt.diagonals for s in _scalars(bound)), stmt.diagonals, scope)
                 places = (stmt.a_at, stmt.b_at, *(k.count for k in stmt.k if k.count is not None))
                 check(tuple(s for at in places for s in _scalars(at)), places, scope)
                 _verify_block(stmt.epilogue, buffers, inner, True)

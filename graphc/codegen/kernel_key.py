@@ -50,6 +50,12 @@ class _Key:
     def affine(self, at: Affine) -> Hashable:
         return at.constant, tuple((self.number(term), coefficient) for term, coefficient in at.terms)
 
+    def bound(self, at: Affine | None) -> Hashable:
+        """An index expression and the scalars in it."""
+        if at is None:
+            return None
+        return tuple(self.scalar(term) for term, _ in at.terms if isinstance(term, Scalar)), self.affine(at)
+
     def scalar(self, scalar: Scalar) -> Hashable:
         """The scalar and all it is computed from; what was described before is a number."""
         fresh = [s for s in closure((scalar,)) if s not in self.scalars]
@@ -83,7 +89,8 @@ class _Key:
     def statement(self, stmt: Stmt) -> Hashable:
         match stmt:
             case For(var, body, vector, folds):
-                loop = (self.number(var), var.extent, vector, tuple(self.statement(one) for one in body))
+                bounds = self.bound(stmt.start), self.bound(stmt.stop)
+                loop = (self.number(var), var.extent, vector, bounds, tuple(self.statement(one) for one in body))
                 return loop, tuple(
                     (self.number(f.temp), f.temp.dtype.name, f.combine, freeze(f.identity), self.scalar(f.value))
                     for f in folds
@@ -98,9 +105,10 @@ class _Key:
 
     def _contract(self, stmt: Contract) -> Hashable:
         operands = tuple(map(self.buffer, (stmt.a, stmt.b, stmt.workspace)))
+        bounds = tuple(map(self.bound, (stmt.seen, stmt.nonzero, stmt.zero)))
         places = stmt.a_at, stmt.b_at, *(k.count for k in stmt.k if k.count is not None)
         indices = tuple(self.scalar(t) for at in places for t, _ in at.terms if isinstance(t, Scalar))
-        starts = indices, tuple(map(self.affine, places))
+        starts = bounds, indices, tuple(map(self.affine, places))
         axes = tuple((k.extent, k.a_stride, k.b_stride) for k in stmt.k)
         tile = tuple((self.number(var), var.extent) for var in (stmt.row, stmt.column))
         strides = stmt.a_row_stride, stmt.b_column_stride, stmt.vectors, stmt.pairs

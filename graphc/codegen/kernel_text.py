@@ -86,7 +86,10 @@ def _print_block(
     for stmt in stmts:
         match stmt:
             case For(var, body, vector, folds):
-                lines.append(f"{pad}for {var.name} in {var.extent}{' by vector' if vector else ''}:")
+                part = "".join(
+                    f" {word} {at}" for word, at in (("from", stmt.start), ("to", stmt.stop)) if at is not None
+                )
+                lines.append(f"{pad}for {var.name} in {var.extent}{part}{' by vector' if vector else ''}:")
                 inner = dict(names)
                 lines += _print_block(body, pad + "  ", inner, tuple(fold.value for fold in folds))
                 for fold in folds:
@@ -102,13 +105,20 @@ def _print_block(
                 temps = ", ".join(temp.name for temp in (stmt.temp, *stmt.others))
                 lines.append(
                     f"{pad}contract {stmt.row.name} in {stmt.row.extent}, {stmt.column.name} in {stmt.column.extent}"
-                    f" over {ks}: {temps} = sum {stmt.a.name} * {stmt.b.name}{' of pairs' if stmt.pairs else ''}"
+                    f" over {ks}: {temps} = sum {stmt.a.name} * {stmt.b.name}{_notes(stmt)}"
                 )
                 lines += _print_block(stmt.epilogue, pad + "  ", dict(names))
             case Routine():
                 places = ", ".join(f"{b.name}[{at}..]" for b, at in zip(stmt.buffers, stmt.at, strict=True))
                 lines.append(f"{pad}{stmt.kind} {places} of {', '.join(map(str, (*stmt.sizes, *stmt.options)))}")
     return lines
+
+
+def _notes(stmt: Contract) -> str:
+    row = stmt.row.name
+    bounds = (f"{stmt.column.name} <", stmt.seen), ("k <", stmt.nonzero), ("k >=", stmt.zero)
+    ends = "".join(f", {column} {row} + {at}" for column, at in bounds if at is not None)
+    return (" of pairs" if stmt.pairs else "") + ends
 
 
 def _name_shared(roots: tuple[Scalar, ...], pad: str, names: dict[Scalar, str]) -> list[str]:

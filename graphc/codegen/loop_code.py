@@ -109,6 +109,7 @@ def _dims(kernel: Kernel) -> list[Dim]:
             match stmt:
                 case For(var, body):
                     found[var.extent] = None
+                    note(*stmt.bounds)
                     walk(body)
                 case Store(_, at):
                     note(at)
@@ -116,7 +117,7 @@ def _dims(kernel: Kernel) -> list[Dim]:
                     ks = [d for k in stmt.k for d in (k.extent, k.a_stride, k.b_stride)]
                     extents = [stmt.row.extent, stmt.column.extent, stmt.a_row_stride, stmt.b_column_stride]
                     found.update(dict.fromkeys([*extents, *ks]))
-                    note(stmt.a_at, stmt.b_at, *(k.count for k in stmt.k if k.count is not None))
+                    note(stmt.a_at, stmt.b_at, *stmt.diagonals, *(k.count for k in stmt.k if k.count is not None))
                     walk(stmt.epilogue)
                 case Routine():
                     found.update(dict.fromkeys(stmt.sizes))
@@ -135,7 +136,8 @@ def width_of(kernel: Kernel, module: Module) -> int:
     lanes = module.target.vector_bytes // (8 if doubles else 4)
     folds, extent = _vector_folds(kernel.body, False)
     heavy = any(isinstance(s, Call) and instructions(s.op) > LIGHT for s in every) or any(_steps(s) for s in every)
-    if not folds or folds > 2 or heavy or (isinstance(extent, int) and extent < lanes * WIDE):
+    parts = any(loop.bounds for loop in _loops_in(kernel.body))
+    if not folds or folds > 2 or heavy or parts or (isinstance(extent, int) and extent < lanes * WIDE):
         return lanes
     return lanes * WIDE
 
@@ -187,7 +189,7 @@ class _Statements:
         self._enter(stmt)
         initial = [self._identity(fold) for fold in stmt.folds]
         low, high = self._turns(stmt, extent, 1)
-        may_be_empty = bounds(stmt.var.extent)[0] < 1 or high is not extent
+        may_be_empty = bounds(stmt.var.extent)[0] < 1 or high is not extent or low != 0
         counted = self.f.loop(low, high, carried=initial, may_be_empty=may_be_empty)
         with counted as loop, code.scope(stmt.var, loop.index, False):
             self.block(stmt.body)
@@ -196,8 +198,11 @@ class _Statements:
             code.define(fold.temp, value)
 
     def _turns(self, stmt: For, extent: Index, granule: int) -> tuple[Index, Index]:
-        """The loop's turns: all, or those of this thread's part, which begins at a multiple of the granule."""
+        """The loop's turns: all, its part, or this thread's part of all, which begin at multiples of the granule."""
         f = self.f
+        if stmt.bounds:
+            low = 0 if stmt.start is None else self._bound(stmt.start, extent, granule)
+            return low, extent if stmt.stop is None else self._bound(stmt.stop, extent, granule)
         if self.split is None or self.split.loop is not stmt:
             return 0, extent
         if self.split.rows is not None:
@@ -209,6 +214,13 @@ class _Statements:
         low, stop = share(f, units, f[PART[0]], f[PART[1]])
         high = f.mul(stop, granule)
         return f.mul(low, granule), high if granule == 1 else f.select(f.icmp("slt", high, extent), high, extent)
+
+    def _bound(self, at: Affine, extent: Index, granule: int) -> Value:
+        """Where a part of a loop ends or begins: a multiple of the granule, or the extent."""
+        f, offset = self.f, self.code.offset(at)[0]
+        place = _value(f.and_(f.add(f.add(offset, self.code.dim(at.constant)), granule - 1), -granule))
+        place = f.select(f.icmp("sgt", place, 0), place, 0)
+        return f.select(f.icmp("slt", place, extent), place, _value(extent))
 
     def _identity(self, fold: Fold) -> Value:
         """The neutral element; a vector if what is folded differs between lanes of an enclosing vector loop."""
@@ -231,17 +243,19 @@ class _Statements:
         low, high = self._turns(stmt, extent, width)
         if isinstance(high, int):
             full, rest = high // width * width, high % width
+            if low != 0 and rest != 0:
+                rest = f.select(f.icmp("slt", cast(Value, low), high), const("i64", rest), 0)
         else:
             full = f.and_(high, -width)
             rest = 0 if isinstance(extent, int) and extent % width == 0 else f.sub(high, full)
             if low != 0 and rest != 0:  # of parts without a turn none has the rest
                 rest = f.select(f.icmp("slt", cast(Value, low), high), rest, 0)
         values = [const(vector(llvm_type(x.temp.dtype), width), x.identity) for x in stmt.folds]
-        passes = in_two(stmt.body, stmt.var) if not stmt.folds and full != 0 else None
+        passes = in_two(stmt.body, stmt.var) if not stmt.folds and not stmt.bounds and full != 0 else None
         if passes is not None:
             self._in_strips(stmt, low, full, passes)
         elif full != 0:
-            with f.loop(low, full, width, carried=values, may_be_empty=not isinstance(full, int)) as loop:
+            with f.loop(low, full, width, carried=values, may_be_empty=not isinstance(full, int) or low != 0) as loop:
                 loop.next = self._vector(stmt, loop.index, loop.values)
             values = loop.results
         if isinstance(rest, Value):
@@ -342,7 +356,9 @@ def emit_contract(stmt: Contract, code: ScalarCode, module: Module, split: Split
     workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else next(iter(code.pointers.values()))
     part = [f[x] for x in PART] if is_split else []
     counts = [_value(code.offset(k.count)[0]) for k in stmt.k if k.count is not None]
-    arguments = [*part, *epilogue.arguments(code), *(_value(code.dim(d)) for d in names), *counts]
+    diagonals = [_value(f.add(code.offset(at)[0], code.dim(at.constant))) for at in stmt.diagonals]
+    sizes = [_value(code.dim(d)) for d in names]
+    arguments = [*part, *epilogue.arguments(code), *diagonals, *sizes, *counts]
     f.call(name, "void", code.address(stmt.a, stmt.a_at), code.address(stmt.b, stmt.b_at), workspace, *arguments)
 
 
@@ -370,9 +386,13 @@ def _skeleton(
         k = (replace(k[0], extent=COUNT, most=k[0].extent), *k[1:])
     m, n = extent(stmt.row.extent), extent(stmt.column.extent)
     a_row, b_column = extent(stmt.a_row_stride), extent(stmt.b_column_stride)
-    every = (*params, *(("i64", x) for x in extent.named.values()), *counted)
+    bounds = (".seen", stmt.seen), (".nonzero", stmt.nonzero), (".zero", stmt.zero)
+    seen, nonzero, zero = (None if at is None else x for x, at in bounds)
+    diagonals = [("i64", x) for x in (seen, nonzero, zero) if x is not None]
+    every = (*params, *diagonals, *(("i64", x) for x in extent.named.values()), *counted)
     kind = llvm_type(stmt.temp.dtype)
     spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue, pairs=stmt.pairs)
+    spec = replace(spec, seen=seen, nonzero=nonzero, zero=zero)
     if distant_reads(stmt):
         spec = replace(spec, announce=announce or _nothing)
     if stmt.vectors is not None:

@@ -148,7 +148,7 @@ class Nest:
             if folds:
                 later = [n for n in self.inner if isinstance(n.definition, Reduction) and stages[n] > stage] + full
                 stores = self._spill([n.inputs[0] for n in folds], later, spilled)
-                body.append(self._sweep([self._fold(n) for n in folds], stores))
+                body += self._folding(folds, stores)
                 for node, buffer in spilled.items():
                     at = linear(buffer, tuple(affine(v) for v, folded in self.vars if folded))
                     self.pull.give(node, self.full, Load(node.dtype, buffer, at))
@@ -157,7 +157,7 @@ class Nest:
         stores = [self._store(n) for n in self.outputs if n.shape == shape]
         stores += [part for n in joined for part in self._store_parts(n)]
         if self.space.folded and full:
-            body.append(self._sweep([], stores))
+            body += self._storing(stores)
         else:
             body += stores
         body += [Store(self.outputs[n], linear(self.outputs[n], self.row), self._value(n, self.row)) for n in kept]
@@ -191,14 +191,15 @@ class Nest:
             )
         return stages
 
-    def _value(self, node: Node, at: tuple[Affine, ...]) -> Scalar:
+    def _value(self, node: Node, at: tuple[Affine, ...], pull: Pull | None = None) -> Scalar:
         """The node's scalar; operands of the same level are made first, so that a long chain needs no recursion."""
+        pull = pull or self.pull
         todo: list[Node] = []
         seen: dict[Node, None] = {node: None}
         stack = [node]
         while stack:
             todo.append(current := stack.pop())
-            if current in self.pull.buffers or isinstance(current.definition, Reduction):
+            if current in pull.buffers or isinstance(current.definition, Reduction):
                 continue
             for x in current.inputs:
                 if x not in seen and x.shape == node.shape:
@@ -207,8 +208,8 @@ class Nest:
         reachable = dict.fromkeys(todo)
         for x in self.inner:
             if x in reachable and isinstance(x.definition, Elementwise):
-                self.pull.read(x, at)
-        return self.pull.read(node, at)
+                pull.read(x, at)
+        return pull.read(node, at)
 
     def _fold(self, node: Node) -> Fold:
         definition = node.definition
@@ -217,7 +218,15 @@ class Nest:
         self.pull.give(node, self.row, temp)
         return Fold(temp, definition.combine, definition.identity(node.dtype), value)
 
-    def _sweep(self, folds: list[Fold], stores: list[Stmt]) -> Stmt:
+    def _folding(self, nodes: list[Node], stores: list[Stmt]) -> list[Stmt]:
+        """The sweep that folds what these reductions fold, and makes these stores."""
+        return [self._sweep([self._fold(node) for node in nodes], stores)]
+
+    def _storing(self, stores: list[Stmt]) -> list[Stmt]:
+        """The last sweep, which stores what has the full shape."""
+        return [self._sweep([], stores)]
+
+    def _sweep(self, folds: list[Fold], stores: list[Stmt]) -> For:
         """Loops over the folded axes; a fold over several axes folds the inner loop's result further out."""
         body = tuple(stores)
         swept = [(position, var) for position, (var, folded) in enumerate(self.vars) if folded]

@@ -33,7 +33,8 @@ def kernel_params(plan: Plan, panel: Panel) -> list[tuple[str, str]]:
     """The parameters of a micro kernel.
 
     The strides of B are among them if it is read from either place; if k is cut into blocks: how many indices of the
-    outermost k, whether sums of earlier blocks are at .partial, and whether more blocks follow. A kernel that packs
+    outermost k, whether sums of earlier blocks are at .partial, whether more blocks follow, and, if A may be zero
+    for some k, which is the first of the block. A kernel that packs
     is told where to; one that asks for another panel of B: from where on, and whether it shall.
     """
     params = [("ptr", ".a"), ("ptr", ".b"), ("i64", ".row"), ("i64", ".column")]
@@ -45,6 +46,8 @@ def kernel_params(plan: Plan, panel: Panel) -> list[tuple[str, str]]:
         params += [("ptr", ".ahead"), ("i1", ".asks")]
     if plan.k_block:
         params += [("i64", ".count"), ("ptr", ".partial"), ("i1", ".later"), ("i1", ".more")]
+        if plan.contraction.is_cut:
+            params.append(("i64", ".first"))
     return [*params, *plan.contraction.params]
 
 
@@ -154,6 +157,8 @@ class _Body:
             return self._step(a, b, accumulators)
         count = count_of(f, self.plan, level)
         turns = self.plan.unroll if level == len(axes) - 1 else 1
+        if level == 0 and self.contraction.is_cut and self.panel.source is not Source.PACKING:
+            count, a, b = self._cut(count, turns, a, b)
         values = [*accumulators, *a, *b]
         if level == 0 and (self.contraction.announce is not None or asks_ahead(self.plan, self.panel)):
             part = f.mul(f.sdiv(count, self.height * turns), turns)
@@ -169,6 +174,29 @@ class _Body:
         with f.when(f.icmp("ne", rest, 0), accumulators) as branch:
             branch.next = self._step(a, b, accumulators)
         return branch.results
+
+    def _cut(self, count: Index, turns: int, a: list[Value], b: list[Value]) -> tuple[Index, list[Value], list[Value]]:
+        """(how many of the outermost k there are between those that are zero, pointers to the first of them)."""
+        f, nonzero, zero = self.f, self.contraction.nonzero, self.contraction.zero
+        row = f.sub(f[".row"], f[".first"] if self.plan.k_block else 0)
+        if nonzero is not None:
+            end = f.and_(f.add(f.add(row, self.height - 1 + turns - 1), amount(f, nonzero)), -turns)
+            count = self._within(end, count)
+        if zero is not None:
+            start = self._within(f.and_(f.add(row, amount(f, zero)), -turns), count)
+            count = f.sub(count, start)
+            moved = [
+                f.offset(pointer, self.scalar, f.mul(start, stride))
+                for pointer, stride in zip([*a, *b], self.strides[0], strict=True)
+            ]
+            a, b = moved[: len(a)], moved[len(a) :]
+        return count, a, b
+
+    def _within(self, value: Value, count: Index) -> Value:
+        """The value, if it is not below 0 or beyond the count."""
+        f = self.f
+        value = f.select(f.icmp("sgt", value, 0), value, 0)
+        return f.select(f.icmp("slt", value, count), value, f.const("i64", count) if isinstance(count, int) else count)
 
     def _turns(self, level: int, count: Index, turns: int, values: list[Value]) -> list[Value]:
         """Accumulators and pointers after `count` indices of an axis, a multiple of `turns`, which are one turn."""

@@ -4,6 +4,8 @@ For every index of the outer axes, and every strip of some rows:
     strip[r, s] = sum over k of a[r, k] * b[k, s]        -- the first contraction, if the group has one
     folds over s of each row, and what follows from them -- the last sweep may write the strip in place
     y[r, n] = sum over s of strip[r, s] * v[s, n]        -- the second contraction, if the group has one
+and when the last strip is done, for tensors of the strips' shape that were read or computed,
+    z[s, n] = sum over r of x[r, s] * w[r, n]            -- contractions across the rows
 The strip stays in the cache.  Operands that all strips of an outer index read are copied once, into the layout that
 the skeleton wants, unless they lie like that already, or there are so few strips that the skeleton may pack in each.
 """
@@ -11,15 +13,35 @@ the skeleton wants, unless they lie like that already, or there are so few strip
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from graphc.codegen.contraction_fit import operand_view
 from graphc.codegen.epilogue import epilogue
-from graphc.codegen.kernel import Affine, Buffer, Contract, For, KAxis, Load, Stmt, Store, Temp, Var, affine
-from graphc.codegen.loops import Nest, Space, inner_nodes
-from graphc.codegen.scalars import Pull
+from graphc.codegen.kernel import (
+    Affine,
+    Buffer,
+    Call,
+    Const,
+    Contract,
+    Fold,
+    For,
+    KAxis,
+    Load,
+    Position,
+    Scalar,
+    Select,
+    Stmt,
+    Store,
+    Temp,
+    Var,
+    affine,
+)
+from graphc.codegen.loops import Space, inner_nodes
+from graphc.codegen.strip_rows import Strip, StripRows, strip_rows
 from graphc.ir.dims import Dim, floordiv, is_at_least, product
 from graphc.ir.node import Node
+from graphc.ir.types import BOOL, I64
 from graphc.ops.contraction import parse
 from graphc.ops.op import Reduction
 from graphc.ops.view import row_major
@@ -28,6 +50,8 @@ ROWS = 32  # of a strip at least
 STRIP = 1 << 14  # elements of a strip that may have more
 OUTER = 4  # strips that threads can share out, if there are no more than one for an outer index
 FEW = 2  # strips for an outer index that each may pack an operand
+FAR = 1 << 40  # behind every column
+VECTOR = 16  # columns of a vector at most
 
 
 def is_strip(nodes: list[Node]) -> bool:
@@ -61,7 +85,9 @@ class _Product:
     column: str
     summed: tuple[str, ...]
 
-    def contract(self, start: Affine, height: Dim, stores: Callable[[Affine, Affine, Temp], tuple[Store, ...]]) -> Stmt:
+    def contract(
+        self, start: Affine, height: Dim, stores: Callable[[Affine, Affine, Temp], tuple[Store, ...]]
+    ) -> Contract:
         """`height` rows from row `start` of the first operand on; the stores get the row within them."""
         a, b = self.rows, self.columns
         row, column = Var(self.row, height), Var(self.column, b.sizes[self.column])
@@ -80,18 +106,35 @@ class _Strips:
         nodes = inner_nodes(list(outputs), inputs)
         contracts = [node for node in nodes if node.op == "contract"]
         folds = [node for node in nodes if isinstance(node.definition, Reduction)]
-        self.second = next((node for node in contracts if _depends(node, folds)), None)
-        self.first = next((node for node in contracts if node is not self.second), None)
-        self.tail = {n: out for n, out in outputs.items() if self.second is not None and _depends(n, [self.second])}
-        self.head = {n: out for n, out in outputs.items() if n not in self.tail}
-        self.multiplied = None if self.second is None else next(x for x in self.second.inputs if _depends(x, folds))
         self.space = Space(folds[0].inputs[0].shape, tuple(folds[0].attr("axes")))
+        self.first = next((node for node in contracts if any(_depends(fold, [node]) for fold in folds)), None)
+        self.across = [node for node in contracts if node is not self.first and self._turned(node) is not None]
+        self.second = next((node for node in contracts if node is not self.first and node not in self.across), None)
+        last = [node for node in contracts if node is not self.first]
+        self.tails = {c: {n: out for n, out in outputs.items() if _depends(n, [c])} for c in last}
+        self.head = {n: out for n, out in outputs.items() if not any(n in tail for tail in self.tails.values())}
+        self.multiplied = None if self.second is None else next(x for x in self.second.inputs if _depends(x, folds))
         *outer, self.rows, self.width = self.space.shape
         self.outer = [Var(f"i{axis}", extent) for axis, extent in enumerate(outer)]
         self.height: Dim = self._height()
         self.strip = Buffer("strip", contracts[0].dtype, (self.height, self.width), "scratch")
         self.scratch = [self.strip]
         self.copies: list[Stmt] = []
+        self.finite = Temp(contracts[0].dtype, "finite")  # 0 if the second contraction's other operand is, else NaN
+        self.kept = {} if self.multiplied is None or self.multiplied in self.head else {self.multiplied: self.strip}
+        for x in dict.fromkeys(x for node in self.across if (x := self._turned(node)) is not None):
+            in_strip = x is self.multiplied and self.height == self.rows
+            if x not in self.head and x not in inputs and not in_strip:
+                self.kept[x] = Buffer(f"whole{len(self.kept)}", x.dtype, (self.rows, self.width), "scratch")
+                self.scratch.append(self.kept[x])
+
+    def _turned(self, contract: Node) -> Node | None:
+        """The operand of the strips' shape whose rows a contraction sums up; None if it does not."""
+        for x in contract.inputs:
+            own, _, result = self._labels(contract, x)
+            if x.shape == self.space.shape and own[-1] in result and own[-2] not in result:
+                return x
+        return None
 
     def _height(self) -> int:
         """Rows of a strip: many save calls and packing, as long as the strip stays in the cache."""
@@ -114,6 +157,7 @@ class _Strips:
             body.append(For(number, tuple(self._strip(before, behind, affine(number) * self.height, self.height))))
         if rest != 0:
             body += self._strip(before, behind, affine(whole * self.height), rest)
+        body += [stmt for node in self.across for stmt in self._sum_across(node)]
         for var in reversed(self.outer):
             body = [For(var, tuple(body))]
         return tuple(body), self.scratch
@@ -121,29 +165,98 @@ class _Strips:
     def _strip(self, before: _Product | None, behind: _Product | None, start: Affine, height: Dim) -> list[Stmt]:
         """One strip: `height` rows from row `start` on."""
         stmts: list[Stmt] = []
+        rows = self._rows(start, height)
+        self.scratch += rows.scratch
         if before is not None:
-            stmts.append(
-                before.contract(start, height, lambda row, s, acc: (Store(self.strip, row * self.width + s, acc),))
-            )
-        nest = _Rows(self, start, height)
-        self.scratch += nest.scratch
-        stmts += nest.stmts
-        if behind is not None:
-            inside = Affine() if behind.rows.buffer is self.strip else start
-            stmts.append(behind.contract(inside, height, lambda row, n, acc: self._finished(start + row, n, acc)))
-        return stmts
+            first = before.contract(start, height, self._kept)
+            stmts.append(replace(first, seen=rows.diagonal))
+        if behind is None:
+            return [*stmts, *rows.stmts]
+        inside = Affine() if behind.rows.buffer is self.strip else start
+        assert self.second is not None and self.multiplied is not None
+        stores = partial(self._finished, self.second, self.multiplied, -2)
+        second = behind.contract(inside, height, lambda row, n, acc: stores(start + row, n, acc))
+        if rows.diagonal is None:
+            return [*stmts, *rows.stmts, second]
+        return [*stmts, *self._up_to(rows, second)]
+
+    def _rows(self, start: Affine, height: Dim) -> StripRows:
+        """What is done to the rows of a strip."""
+        inputs, outputs = dict(self.inputs), {**self.head, **self.kept}
+        if self.first is not None:
+            inputs[self.first] = self.strip
+        return strip_rows(Strip(self.strip, self.space, tuple(self.outer), start, height, self.first), outputs, inputs)
+
+    def _up_to(self, rows: StripRows, second: Contract) -> list[Stmt]:
+        """The rows and the second contraction, whose sums end at the diagonal if nothing behind it counts.
+
+        That is so if the rows are zero there, and the other operand has no infinity or NaN: 0 * inf would be NaN.
+        """
+        assert self.multiplied is not None and rows.diagonal is not None
+        stmts, somewhere = rows.told(self.multiplied)
+        far = Select(I64, _counts(self.finite, somewhere), Const(I64, FAR), Const(I64, 0))
+        return [*stmts, replace(second, nonzero=rows.diagonal + affine(far))]
 
     def _kept(self, row: Affine, column: Affine, acc: Temp) -> tuple[Store, ...]:
         """The store of the first contraction: its result stays in the strip."""
         return (Store(self.strip, row * self.width + column, acc),)
 
-    def _finished(self, row: Affine, column: Affine, acc: Temp) -> tuple[Store, ...]:
-        """The stores of what follows from the second contraction, at one row and column."""
-        assert self.second is not None and self.multiplied is not None
-        own, _, result = self._labels(self.second, self.multiplied)
-        index = {**self._outer_index(own), own[-2]: row, result[-1]: column}
-        inputs = {**self.inputs, self.multiplied: self.strip}
-        return epilogue(self.second, self.tail, inputs, tuple(index[x] for x in result), acc)
+    def _finished(
+        self, contract: Node, operand: Node, axis: int, row: Affine, column: Affine, acc: Temp
+    ) -> tuple[Store, ...]:
+        """The stores of what follows from a contraction, at one row, which is an axis of the operand, and column."""
+        own, _, result = self._labels(contract, operand)
+        index = {**self._outer_index(own), own[axis]: row, result[-1]: column}
+        inputs = {**self.inputs, operand: self.strip}
+        return epilogue(contract, self.tails[contract], inputs, tuple(index[x] for x in result), acc)
+
+    def _sum_across(self, contract: Node) -> list[Stmt]:
+        """A contraction that sums over the rows of all strips, from the diagonal on if nothing before it counts."""
+        operand = self._turned(contract)
+        assert operand is not None
+        own, other, _ = self._labels(contract, operand)
+        columns = self._operand(self._other(contract, operand), other, self._outer_index(own))
+        new = next(x for x in other if x not in own)
+        rows = self._whole(operand, own)
+        product = _Product(rows, columns, own[-1], new, (own[-2],))
+        stmt = product.contract(Affine(), self.width, partial(self._finished, contract, operand, -1))
+        diagonal = self._rows(Affine(), self.height).diagonal
+        if diagonal is None:
+            return [stmt]
+        number = self.across.index(contract)
+        finite = Temp(columns.buffer.dtype, f"finite{number}")
+        somewhere = Temp(BOOL, f"somewhere{number}")
+        loops = {label: Var(f"{label}_", columns.sizes[label]) for label in (own[-2], new)}
+        at = columns.start + _total(affine(var) * columns.strides[label] for label, var in loops.items())
+        tells = _telling(loops, (own[-2], new), (), Load(finite.dtype, columns.buffer, at), finite)
+        far = Select(I64, _counts(finite, somewhere), Const(I64, FAR), Const(I64, 0))
+        return [tells, self._hidden(rows, own, diagonal, somewhere), replace(stmt, zero=1 - diagonal - affine(far))]
+
+    def _hidden(self, x: _Operand, labels: str, diagonal: Affine, somewhere: Temp) -> Stmt:
+        """Loops that find whether a tensor of the strips' shape is not zero somewhere behind the diagonal.
+
+        By vectors of columns, each down to some rows below the last that has hidden ones.
+        """
+        row, column = Var("r", self.rows), Var("s", self.width)
+        place = affine(row) + diagonal
+        at = x.start + affine(row) * x.strides[labels[-2]] + affine(column) * x.strides[labels[-1]]
+        zero = Const(x.buffer.dtype, 0.0)
+        is_hidden = Call(BOOL, "ge", (Position(I64, affine(column)), Position(I64, place)))
+        value = Select(x.buffer.dtype, is_hidden, Load(x.buffer.dtype, x.buffer, at), zero)
+        inner = Fold(Temp(BOOL, f"{somewhere.name}.s"), "or", False, Call(BOOL, "ne", (value, zero)))
+        rows = For(row, (), folds=(inner,), stop=affine(column) - diagonal + VECTOR)
+        return For(column, (rows,), vector=True, folds=(Fold(somewhere, "or", False, inner.temp),))
+
+    def _whole(self, x: Node, labels: str) -> _Operand:
+        """A tensor of the strips' shape, for one index of the outer axes: in memory or kept."""
+        index = self._outer_index(labels)
+        if x in self.kept:
+            return _Operand(self.kept[x], Affine(), {labels[-2]: self.width, labels[-1]: 1}, {})
+        if x not in self.head:
+            return self._operand(x, labels, index)
+        stored = self.head[x]
+        strides = dict(zip(labels, stored.strides(), strict=True))
+        return _Operand(stored, _total(index[label] * strides[label] for label in labels[:-2]), strides, {})
 
     def _before(self) -> _Product:
         """The first contraction: rows of one operand times all columns of the other."""
@@ -164,15 +277,10 @@ class _Strips:
         assert self.second is not None and self.multiplied is not None
         own, other, result = self._labels(self.second, self.multiplied)
         index = self._outer_index(own)
-        columns = self._packed(
-            self._operand(self._other(self.second, self.multiplied), other, index), (own[-1], result[-1])
-        )
-        rows = _Operand(self.strip, Affine(), {own[-2]: self.width, own[-1]: 1}, {})
-        if self.multiplied in self.head:
-            stored = self.head[self.multiplied]
-            strides = dict(zip(own, stored.strides(), strict=True))
-            rows = _Operand(stored, _total(index[x] * strides[x] for x in own[:-2]), strides, {})
-        return _Product(rows, columns, own[-2], result[-1], (own[-1],))
+        columns = self._operand(self._other(self.second, self.multiplied), other, index)
+        is_masked = self._rows(Affine(), self.height).diagonal is not None
+        columns = self._packed(columns, (own[-1], result[-1]), self.finite if is_masked else None)
+        return _Product(self._whole(self.multiplied, own), columns, own[-2], result[-1], (own[-1],))
 
     def _labels(self, contract: Node, operand: Node) -> tuple[str, str, str]:
         """The labels of an operand, of the other one, and of the result."""
@@ -193,47 +301,51 @@ class _Strips:
         start = _total(index[label] * strides[label] for label in labels if label in index) + view.offset
         return _Operand(self.inputs[view.base], start, strides, dict(zip(labels, x.shape, strict=True)))
 
-    def _packed(self, x: _Operand, labels: tuple[str, ...]) -> _Operand:
-        """The operand with these axes without gaps, in this order: as it lies, or copied for every outer index."""
+    def _packed(self, x: _Operand, labels: tuple[str, ...], finite: Temp | None = None) -> _Operand:
+        """The operand with these axes without gaps, in this order: as it lies, or copied for every outer index.
+
+        `finite` is then 0 if all its elements are finite, else NaN.
+        """
         shape = tuple(x.sizes[label] for label in labels)
         strides = dict(zip(labels, row_major(shape), strict=True))
-        if all(x.strides[label] == strides[label] for label in labels):
+        lies = all(x.strides[label] == strides[label] for label in labels)
+        if lies and finite is None:
             return x
-        copy = Buffer(f"copy{len(self.copies)}", x.buffer.dtype, shape, "scratch")
-        self.scratch.append(copy)
         loops = {label: Var(f"{label}_", x.sizes[label]) for label in labels}
         at = x.start + _total(affine(var) * x.strides[label] for label, var in loops.items())
-        to = _total(affine(var) * strides[label] for label, var in loops.items())
-        body: Stmt = Store(copy, to, Load(x.buffer.dtype, x.buffer, at))
+        element = Load(x.buffer.dtype, x.buffer, at)
+        stores: tuple[Stmt, ...] = ()
+        if not lies:
+            copy = Buffer(f"copy{len(self.copies)}", x.buffer.dtype, shape, "scratch")
+            self.scratch.append(copy)
+            to = _total(affine(var) * strides[label] for label, var in loops.items())
+            stores = (Store(copy, to, element),)
+            x = _Operand(copy, Affine(), strides, x.sizes)
+        if finite is not None:
+            self.copies.append(_telling(loops, labels, stores, element, finite))
+            return x
         for label in reversed(labels):
-            body = For(loops[label], (body,), vector=label == labels[-1])
-        self.copies.append(body)
-        return _Operand(copy, Affine(), strides, x.sizes)
+            stores = (For(loops[label], stores, vector=label == labels[-1]),)
+        self.copies += stores
+        return x
 
 
-class _Rows(Nest):
-    """The sweeps over the rows of a strip; what is not stored in memory stays in the strip."""
+def _counts(finite: Temp, somewhere: Scalar | None) -> Scalar:
+    """Whether what lies behind the diagonal counts: it is not zero, or is multiplied by what is not finite."""
+    counts: Scalar = Call(BOOL, "ne", (finite, Const(finite.dtype, 0.0)))
+    return counts if somewhere is None else Call(BOOL, "or", (somewhere, counts))
 
-    def __init__(self, strips: _Strips, start: Affine, height: Dim) -> None:
-        self.strip, self.space = strips.strip, strips.space
-        self.outputs = dict(strips.head)
-        if strips.multiplied is not None:
-            self.outputs.setdefault(strips.multiplied, self.strip)
-        inputs = dict(strips.inputs)
-        if strips.first is not None:
-            inputs[strips.first] = self.strip
-        self.pull, self.inner, self.scratch = Pull(inputs), inner_nodes(list(self.outputs), inputs), []
-        row, column = Var("r", height), Var("s", strips.width)
-        self.vars = [(row, False), (column, True)]
-        self.inside = affine(row) * strips.width + affine(column)
-        self.row = (*(affine(var) for var in strips.outer), start + affine(row))
-        self.full = (*self.row, affine(column))
-        if strips.first is not None:
-            self.pull.give(strips.first, self.full, Load(self.strip.dtype, self.strip, self.inside))
-        self.stmts = self._nest()
 
-    def place(self, output: Buffer) -> Affine:
-        return self.inside if output is self.strip else super().place(output)
+def _telling(
+    loops: Mapping[str, Var], labels: tuple[str, ...], stores: tuple[Stmt, ...], element: Scalar, finite: Temp
+) -> Stmt:
+    """Loops around stores that also sum up 0 times the element; vectors outside, as their lanes are folded once."""
+    value: Scalar = Call(finite.dtype, "mul", (element, Const(finite.dtype, 0.0)))
+    for label in (*labels[-2::-1], labels[-1]):
+        temp = finite if label == labels[-1] else Temp(finite.dtype, f"finite.{label}")
+        stores = (For(loops[label], stores, label == labels[-1], (Fold(temp, "add", 0.0, value),)),)
+        value = temp
+    return stores[0]
 
 
 def _depends(node: Node, on: list[Node]) -> bool:

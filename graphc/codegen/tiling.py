@@ -89,6 +89,10 @@ class Contraction:
     `split`: several threads call the function, each for its part of the tiles, of row tiles of this height if there is
     a `row_tile`. `announce` runs for every row of a tile amid its sums: it asks for memory that the epilogue will read.
     `pairs`: an element of A or B is two bfloat16 numbers in four bytes, of which the products of both are added.
+
+    `seen`: of row m nobody reads columns from m + seen on, so that tiles of such columns only are left out. `nonzero`:
+    row m of A is zero from k = m + nonzero on (of the outermost k), `zero`: it is before k = m + zero, and B is finite
+    there: sums may end sooner, or begin later.
     """
 
     name: str
@@ -106,6 +110,14 @@ class Contraction:
     row_tile: int | None = None
     announce: Announce | None = None
     pairs: bool = False
+    seen: Extent | None = None
+    nonzero: Extent | None = None
+    zero: Extent | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a tile may leave out some k."""
+        return self.nonzero is not None or self.zero is not None
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ They stay whole for readable graphs and for derivatives in terms of their own va
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from graphc.ir.node import Node, constant, make
 from graphc.ir.types import F64, I32, I64, U8, TensorType
-from graphc.ops.build import cast, compare, fill, reduce, size_of, spread, where, zeros
+from graphc.ops.build import cast, compare, fill, reduce, size_of, splat, spread, where, zeros
 from graphc.ops.op import Array, Composite, Cotangents, Sample, expect, register
 from graphc.ops.rules import check_axis, check_kind, check_same, without
 
@@ -48,8 +49,11 @@ class Softmax(AlongAxis):
     name = "softmax"
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
-        axis = node.attr("axis")
-        mean = spread(reduce("sum", dy * node, axis), node.shape, (axis,))
+        (x,), axis = node.inputs, node.attr("axis")
+        weighted = dy * node
+        if x.op == "where" and splat(x.inputs[2]) == -math.inf:  # 0 there, so that nobody needs to know dy
+            weighted = where(x.inputs[0], weighted, 0.0)
+        mean = spread(reduce("sum", weighted, axis), node.shape, (axis,))
         return (node * (dy - mean),)
 
     def evaluate(self, x: Array, *, axis: int) -> Array:

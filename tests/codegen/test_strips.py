@@ -140,3 +140,64 @@ def test_scores_that_are_read_transposed_too_are_stored() -> None:
     weights = np.exp((both := scores + scores.transpose(0, 2, 1)) - both.max(-1, keepdims=True))
     expected = np.einsum("bts,bsc->btc", weights / weights.sum(-1, keepdims=True), k)
     np.testing.assert_allclose(model(q=q, k=k)["y"], expected, rtol=2e-4, atol=2e-5)
+
+
+TRAINED = """
+dim B, T{T}, D = 12, H = 2, K = 8
+model attend(x: f32[B, T, D]) -> (y: f32[B, T, H, K]):
+    param wq: f32[D, H, K] = normal(0.3), wk: f32[D, H, K] = normal(0.3), wv: f32[D, H, K] = normal(0.3)
+    q = einsum(x[b, t, d] * wq[d, h, k] -> [b, t, h, k])
+    k = einsum(x[b, t, d] * wk[d, h, k] -> [b, t, h, k])
+    v = einsum(x[b, t, d] * wv[d, h, k] -> [b, t, h, k])
+    scores = einsum(q[b, t, h, c] * k[b, s, h, c] -> [b, h, t, s])
+    {mask}
+    probs = softmax(scores, axis=-1)
+    y = einsum(probs[b, h, t, s] * v[b, s, h, c] -> [b, t, h, c])
+train attend:
+    loss = mean(y * y * y)
+    optimizer = sgd(lr = 0.1)
+"""
+
+
+def trained(length: int | None, mask: str = "# none") -> str:
+    return TRAINED.format(T=f" = {length}" if length else "", mask=mask)
+
+
+@pytest.mark.parametrize("mask", ["# none", CAUSAL])
+@pytest.mark.parametrize(("length", "known"), [(7, True), (40, True), (150, True), (600, True), (40, False)])
+def test_gradients_by_keys_and_values_are_those_of_separate_kernels(length: int, known: bool, mask: str) -> None:
+    x = np.random.default_rng(length).standard_normal((2, length, 12)).astype(np.float32)
+    text = trained(length if known else None, mask)
+    joined, apart = graphc.compile_source(text), graphc.compile_source(text, optimize=1)
+    joined.init(seed=3)
+    apart.init(seed=3)
+    for _ in range(3):
+        np.testing.assert_allclose(joined.step(x=x)["loss"], apart.step(x=x)["loss"], rtol=1e-5)
+    for name in ("wq", "wk", "wv"):
+        np.testing.assert_allclose(joined.params[name], apart.params[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("length", "products", "buffers"), [(40, 4, ["strip"]), (150, 6, ["strip", "whole"])])
+def test_gradients_of_scores_stay_in_the_cache(tmp_path: Path, length: int, products: int, buffers: list[str]) -> None:
+    """One kernel has all products of the backward pass; of the tensors of scores only the weights are in memory.
+
+    150 rows are two strips, each of which has two of the products.
+    """
+    file = tmp_path / "attention.gc"
+    file.write_text(trained(length))
+    training = stage_text(file, "memory", entry="step").partition("entry step")[2].partition("entry ")[0]
+    assert len(re.findall(rf"f32\[B, 2, {length}, {length}\]", training)) == 1
+    kernels = re.split(r"^kernel ", stage_text(file, "kernels", entry="step"), flags=re.MULTILINE)
+    (backward,) = (text for text in kernels if text.count("  contract ") == products)
+    assert re.findall(r"scratch (strip|whole)", backward) == buffers
+
+
+def test_gradients_of_any_number_of_threads_are_the_same() -> None:
+    x = np.random.default_rng(0).standard_normal((5, 90, 12)).astype(np.float32)
+    models = [graphc.compile_source(trained(90), threads=threads) for threads in (1, 2, 3)]
+    for model in models:
+        model.init(seed=1)
+        model.step(x=x)
+        model.step(x=x)
+    expected, *others = [b"".join(model.params[n].tobytes() for n in ("wq", "wk", "wv")) for model in models]
+    assert others == [expected, expected]
