@@ -33,6 +33,7 @@ FEW_TILES = 64  # row tiles over which the cost of packing shows
 PACK_DEPTH = 32  # .. and the panel is deep enough
 FAR = 1024  # neighbouring k of A so many bytes apart fill the ways of the caches sooner
 DEPTH, FAR_DEPTH = 512, 256  # k in a block, if there are more than two blocks of it
+LONG_DEPTH = 1024  # the same where rows meet panels in blocks: storing the sums between costs more than it gains
 SHORT_DEPTH, SHORT_GROUP = 128, 4  # k in a block that so many panels share, where all rows meet a panel
 BLOCK_BYTES = 1 << 18  # of A, the rows that stay in the second-level cache while a group of panels passes
 FEW_ROWS = 32  # so few are done in one pass over all of B
@@ -248,6 +249,9 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     row_block = _row_block(whole)
     if row_block is None:
         whole = _in_short_blocks(whole)
+    elif isinstance(merged.k[0].extent, int):
+        whole = replace(whole, k_block=_k_block(merged, LONG_DEPTH))
+        row_block = _row_block(whole)
     whole = replace(whole, ahead=_ahead(whole, row_block))
     if row_block is None:
         return whole
@@ -288,12 +292,15 @@ def _group(whole: Plan) -> int:
     return max(GROUP, BLOCK_BYTES // (factor * whole.width * size(whole.contraction.scalar)))
 
 
-def _k_block(contraction: Contraction) -> int | None:
-    """Even blocks of the outermost k, if the sums are long; also if their length is a parameter."""
+def _k_block(contraction: Contraction, near: int = DEPTH) -> int | None:
+    """Even blocks of the outermost k, if the sums are long; also if their length is a parameter.
+
+    `near` is how many k a block has at most where neighbouring k of A lie close together.
+    """
     if isinstance(contraction.m, int) and contraction.m <= FEW_ROWS:
         return None
     far = contraction.k[-1].a_stride
-    limit = FAR_DEPTH if isinstance(far, str) or far * size(contraction.scalar) >= FAR else DEPTH
+    limit = FAR_DEPTH if isinstance(far, str) or far * size(contraction.scalar) >= FAR else near
     outer, inner = contraction.k[0].bound, _inner_depth(contraction)
     if isinstance(outer, str):
         return max(1, limit // inner)
