@@ -245,7 +245,7 @@ def plan(contraction: Contraction, target: Target) -> Plan:
         and (height < merged.m <= FEW_TILES * height)
         and _reads_edges(target, merged.n, lanes)
     )
-    whole = Plan(merged, lanes, height, vectors, source, packs, _k_block(merged), None, 1)
+    whole = Plan(merged, lanes, height, vectors, source, packs, _k_block(merged, DEPTH), None, 1)
     row_block = _row_block(whole)
     if row_block is None:
         whole = _in_short_blocks(whole)
@@ -292,7 +292,7 @@ def _group(whole: Plan) -> int:
     return max(GROUP, BLOCK_BYTES // (factor * whole.width * size(whole.contraction.scalar)))
 
 
-def _k_block(contraction: Contraction, near: int = DEPTH) -> int | None:
+def _k_block(contraction: Contraction, near: int) -> int | None:
     """Even blocks of the outermost k, if the sums are long; also if their length is a parameter.
 
     `near` is how many k a block has at most where neighbouring k of A lie close together.

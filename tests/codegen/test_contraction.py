@@ -223,6 +223,7 @@ def test_every_block_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "FEW_ROWS": 3,
         "DEPTH": 7,
+        "LONG_DEPTH": 9,
         "FAR_DEPTH": 5,
         "SHORT_DEPTH": 6,
         "SHORT_GROUP": 2,
