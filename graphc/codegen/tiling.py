@@ -232,6 +232,8 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     merged = replace(contraction, k=merge_axes(contraction.k))
     lanes = target.lanes(size(contraction.scalar))
     height, vectors = tile_shape(target, lanes, merged.m, merged.n)
+    if merged.pairs and target.registers < 32 and height > 1:
+        height -= 1  # without an instruction for pairs a mask of their halves needs a register
     if merged.vectors:
         vectors = merged.vectors
         height = max(1, (target.registers - (1 if target.fma else 2)) // vectors - 1)
