@@ -11,6 +11,7 @@ from enum import Enum
 from math import prod
 from typing import TYPE_CHECKING
 
+from graphc.codegen.bfloat import FEATURE
 from graphc.codegen.ssa import Value, size
 from graphc.codegen.target import Target
 
@@ -231,12 +232,11 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     """The way `contraction` is computed on `target`."""
     merged = replace(contraction, k=merge_axes(contraction.k))
     lanes = target.lanes(size(contraction.scalar))
-    height, vectors = tile_shape(target, lanes, merged.m, merged.n)
-    if merged.pairs and target.registers < 32 and height > 1:
-        height -= 1  # without an instruction for pairs a mask of their halves needs a register
+    room = replace(target, registers=target.registers - 2) if _emulates_pairs(merged, target) else target
+    height, vectors = tile_shape(room, lanes, merged.m, merged.n)
     if merged.vectors:
         vectors = merged.vectors
-        height = max(1, (target.registers - (1 if target.fma else 2)) // vectors - 1)
+        height = max(1, (room.registers - (1 if target.fma else 2)) // vectors - 1)
     if merged.split:
         height = merged.row_tile or _height_to_share(merged, height, vectors * lanes)
     source = _source(merged, target, lanes, height)
@@ -259,6 +259,11 @@ def plan(contraction: Contraction, target: Target) -> Plan:
         return whole
     group = GROUP if isinstance(merged.n, str) else max(1, min(_group(whole), merged.n // whole.width))
     return replace(whole, row_block=row_block, group=group)
+
+
+def _emulates_pairs(contraction: Contraction, target: Target) -> bool:
+    """Whether pairs are summed without an instruction for them: a mask and halves of elements need registers then."""
+    return contraction.pairs and not target.has(FEATURE)
 
 
 def _height_to_share(contraction: Contraction, height: int, width: int) -> int:
@@ -387,7 +392,8 @@ def tile_shape(target: Target, lanes: int, m: Extent, n: Extent) -> tuple[int, i
     if target.registers < 32:
         if total == 1:
             return (12 if target.fma else 8), 1
-        return (6 if target.fma else 4), 2  # without fma the product needs a register too
+        most, others = (6, 3) if target.fma else (4, 7)  # without fma the product needs a register too
+        return min(most, (target.registers - others) // 2), 2
     if isinstance(m, int):
         vectors = 3 if total >= 9 or total == 3 else min(2, total)
         return {1: 16, 2: 14, 3: 8}[vectors], vectors
