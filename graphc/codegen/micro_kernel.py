@@ -232,11 +232,12 @@ class _Body:
     def _announce(self, row: Value, announce: Announce) -> None:
         f = self.f
         columns = [f.add(f[".column"], v * self.plan.lanes) for v in range(self.panel.vectors)]
+        below = f.add(f[".row"], f.add(row, self.plan.rows_ahead))
         if not self.plan.k_block:
-            announce(f, self._params(), f.add(f[".row"], row), columns)
+            announce(f, self._params(), below, columns)
             return
         with f.when(f.icmp("eq", f[".more"], 0)):  # the epilogue is behind the last block
-            announce(f, self._params(), f.add(f[".row"], row), columns)
+            announce(f, self._params(), below, columns)
 
     def _step(self, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:
         """One k: the outer product of a column of A and a row of B."""

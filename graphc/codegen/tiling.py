@@ -40,7 +40,8 @@ BLOCK_BYTES = 1 << 18  # of A, the rows that stay in the second-level cache whil
 FEW_ROWS = 32  # so few are done in one pass over all of B
 GROUP = 10  # panels of B walked together then
 FEW_TILES_TO_SHARE = 12  # row tiles of which one more or less shows in what a thread has to do
-LARGE_BYTES = 1 << 20  # a B that does not stay in the second-level cache: its next panel is asked for in advance
+EARLY_DEPTH = 128  # so short sums are over before memory has answered
+LARGE_BYTES = 1 << 20  # of B or the result: does not stay in the second-level cache, and is asked for sooner
 KEPT_TILES = 128  # row tiles whose partial sums are kept at a time, if k is cut
 
 
@@ -173,6 +174,16 @@ class Plan:
     def unroll(self) -> int:
         """Steps of the innermost k in a turn of its loop: 2 is faster in short sums, 1 is less code to compile."""
         return 2 if isinstance(self.contraction.m, int) or isinstance(self.contraction.k[-1].extent, int) else 1
+
+    @property
+    def rows_ahead(self) -> int:
+        """How far below its tile a row lies for which memory is asked: amid short sums its own would come too late.
+
+        Memory beyond the last row may be asked for: nothing is read. A result that stays in the cache asks for its own.
+        """
+        m, n, (factor, names) = self.contraction.m, self.contraction.n, self.depth
+        large = isinstance(m, int) and isinstance(n, int) and m * n * size(self.contraction.scalar) >= LARGE_BYTES
+        return self.height if large and not names and factor <= EARLY_DEPTH else 0
 
     @property
     def late_pack_tiles(self) -> int:

@@ -85,6 +85,15 @@ def test_rows_go_through_all_panels_when_their_epilogue_reads_as_much() -> None:
     assert (reading.row_block, reading.group) == (1, 21)
 
 
+@pytest.mark.parametrize(("k", "rows", "ahead"), [(64, 3136, 8), (256, 3136, 0), (64, 128, 0)])
+def test_short_sums_of_a_large_result_ask_for_the_rows_below(k: int, rows: int, ahead: int) -> None:
+    def nothing(f: object, given: object, tile: object) -> None:
+        """An epilogue that is only planned."""
+
+    contraction = Contraction("c", "float", rows, 1024, (KAxis(k, rows, 1024),), 1, 1, (), nothing, announce=nothing)
+    assert plan(contraction, named("x86-64-v4")).rows_ahead == ahead
+
+
 @pytest.mark.parametrize(
     ("columns", "rows", "source"), [(1024, 32, "PACKED"), (1024, 16, "IN_PLACE"), (1040, 32, "IN_PLACE")]
 )
