@@ -68,9 +68,9 @@ class Compilation:
     def _bounds(self, entry: str) -> tuple[IndexBound, ...]:
         return tuple(index_bounds(self.program.entries[entry]))
 
-    def _module(self) -> Module:
-        """A module with the entries."""
-        module = Module(self.options.target)
+    def _module(self, alone: bool = True) -> Module:
+        """A module with the entries; one that is not `alone` is linked with what all models have in common."""
+        module = Module(self.options.target, alone)
         for name, code in self.entries.items():
             emit_entry(code, module, self.program.symbols, ENTRIES.index(name))
         return module
@@ -78,7 +78,7 @@ class Compilation:
     @cached_property
     def llvm(self) -> str:
         """The model's own module as LLVM IR text."""
-        return self._module().text()
+        return self._module(alone=False).text()
 
     @cached_property
     def object_code(self) -> bytes:

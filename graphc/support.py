@@ -1,4 +1,5 @@
-"""What every artifact holds besides its own kernels: the call from Python, the batch loop, and random first values.
+"""What every artifact holds besides its own kernels: the call from Python, the batch loop, random first values, and how
+threads meet.
 
 These functions know nothing of a model, so they are one object for each target: compiled once in a process, kept in the
 cache between processes, and linked to the object of every model.
@@ -17,6 +18,7 @@ from graphc.codegen.draws import emit_draw
 from graphc.codegen.epoch import emit_epoch
 from graphc.codegen.llvm import Module, compile_object
 from graphc.codegen.target import Target
+from graphc.codegen.team import emit_whole_team
 
 
 @cache
@@ -36,9 +38,12 @@ def support_object(target: Target) -> bytes:
 
 
 def support_text(target: Target) -> str:
-    """Their LLVM IR."""
+    """Their LLVM IR. What models call is visible to them alone."""
     module = Module(target)
     emit_call(module)
     emit_draw(module)
     emit_epoch(module)
-    return module.text()
+    called, text = emit_whole_team(module), module.text()
+    for name in called:
+        text = text.replace(f"define internal void @{name}(", f"define hidden void @{name}(", 1)
+    return text

@@ -108,10 +108,13 @@ class _CastMethod:
 
 
 class Module:
-    """Functions, constants and declarations for one object file."""
+    """Functions, constants and declarations for one object file.
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    What many modules need alike (graphc.codegen.team) one that is not `alone` leaves to an object it is linked with.
+    """
+
+    def __init__(self, target: Target, alone: bool = True) -> None:
+        self.target, self.alone = target, alone
         self._declarations: dict[str, str] = {}
         self._globals: dict[tuple[bytes, int], Value] = {}
         self._functions: dict[str, str] = {}  # name -> text
@@ -133,9 +136,13 @@ class Module:
         self._shared.setdefault(text, name)
         return name
 
-    def declare(self, name: str, returns: str, params: Sequence[str]) -> str:
-        """Declares a symbol of another library or an intrinsic; returns its name."""
-        self._declarations.setdefault(name, f"declare {returns} @{name}({', '.join(params)})")
+    def declare(self, name: str, returns: str, params: Sequence[str], hidden: bool = False) -> str:
+        """Declares an intrinsic or a symbol of another library, or a `hidden` one of another object; returns its name.
+
+        A hidden one is called directly.
+        """
+        visibility = "hidden " if hidden else ""
+        self._declarations.setdefault(name, f"declare {visibility}{returns} @{name}({', '.join(params)})")
         return name
 
     def constant(self, data: bytes, align: int = 64) -> Value:

@@ -31,6 +31,7 @@ from graphc.codegen.placement import emit_placement
 
 VERSION = 3
 WORKER, STOP = "graphc_worker", "graphc_stop"  # what the runtime calls
+_RUN, _BARRIER = "team.run", "team.barrier"  # what entries call
 BODY = (("ptr", "table"), ("ptr", "dims"), ("ptr", "arena"), ("ptr", "pool"), ("i64", "index"), ("i64", "count"),
         ("i64", "patience"))  # the parameters of a function that runs on all threads  # fmt: skip
 
@@ -46,11 +47,16 @@ NULL = Value("null", "ptr")
 _WAIT, _WAKE, _ALL = 128, 129, 0x7FFFFFFF  # FUTEX_WAIT and FUTEX_WAKE, private to the process
 
 
-def emit_team(module: Module) -> tuple[str, str]:
-    """Adds what the runtime calls, once; returns the symbols of the worker's loop and of the end of the pool."""
-    if "team" not in module.kernels:
+def emit_team(module: Module) -> None:
+    """Adds what the runtime calls, once: the worker's loop and the end of the pool."""
+    if module.alone and "team" not in module.kernels:
         module.kernels["team"] = (_worker(module), _stop(module))
-    return WORKER, STOP
+
+
+def emit_whole_team(module: Module) -> tuple[str, str]:
+    """Adds all of it; returns the names of the functions that modules which are not alone call."""
+    emit_team(module)
+    return _run(module), _barrier(module)
 
 
 def _worker(module: Module) -> str:
@@ -129,7 +135,10 @@ def emit_run(
 def _run(module: Module) -> str:
     """`void (ptr team, ptr body, ptr table, ptr dims, ptr arena, ptr account, i64 cost)`."""
     params = [("ptr", name) for name in ("team", "body", "table", "dims", "arena", "account")]
-    f = Function(module, "team.run", [*params, ("i64", "cost")])
+    params += [("i64", "cost")]
+    if not module.alone:
+        return module.declare(_RUN, "void", [type for type, _ in params], hidden=True)
+    f = Function(module, _RUN, params)
     none, have, several, alone, share, busy, go = map(
         f.fresh, ("none", "have", "several", "alone", "share", "busy", "go")
     )
@@ -226,7 +235,10 @@ def emit_barrier(f: Function, module: Module) -> None:
 
 def _barrier(module: Module) -> str:
     """`void (ptr pool, i64 count, i64 patience)`: the last to come frees all."""
-    f = Function(module, "team.barrier", [("ptr", "pool"), ("i64", "count"), ("i64", "patience")])
+    params = [("ptr", "pool"), ("i64", "count"), ("i64", "patience")]
+    if not module.alone:
+        return module.declare(_BARRIER, "void", [type for type, _ in params], hidden=True)
+    f = Function(module, _BARRIER, params)
     with f.when(f.icmp("eq", f["count"], 1)):
         f.ret()
         f.begin(f.fresh("dead"))

@@ -47,8 +47,8 @@ GLOBAL, FUNCTION = 0x10, 2  # of a symbol's info
 def link(*objects: bytes, name: str | None = None) -> bytes:
     """The shared object, called `name` if that is given; it exports the global symbols of the objects.
 
-    The objects do not need each other. `InternalError` for object code that is not ELF, keeps state, or needs more
-    than functions of libc and libm.
+    `InternalError` for object code that is not ELF, keeps state, or needs more than the other objects and functions of
+    libc and libm.
     """
     return _Linker(joined([read(one) for one in objects]), name).link()
 

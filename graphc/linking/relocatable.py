@@ -5,6 +5,7 @@ The file is our own compiler's, so what cannot be read is an `InternalError`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ SHT_SYMTAB, SHT_RELA, SHT_NOBITS = 2, 4, 8
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 SHN_UNDEF = 0
 FIRST_RESERVED_SECTION = 0xFF00
-STB_GLOBAL, STT_FUNC = 1, 2
+STB_GLOBAL, STT_FUNC, STV_HIDDEN = 1, 2, 2
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Symbol:
-    """A place in a section, or (section None) something to be found elsewhere."""
+    """A place in a section, or (section None) something to be found elsewhere.
+
+    One that is global and hidden is for the objects it is linked with alone.
+    """
 
     name: str
     section: int | None
@@ -38,6 +42,7 @@ class Symbol:
     size: int
     is_global: bool
     is_function: bool
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,10 @@ def read(data: bytes) -> Relocatable:
 
 
 def joined(objects: Sequence[Relocatable]) -> Relocatable:
-    """Objects as one, each in sections of its own; `InternalError` if two define the same global symbol."""
+    """Objects as one, each in sections of its own; what one needs and another defines is that.
+
+    Hidden symbols are no longer global. `InternalError` if two define the same global symbol.
+    """
     sections: dict[int, Section] = {}
     symbols: list[Symbol] = []
     relocations: list[Relocation] = []
@@ -98,11 +106,15 @@ def joined(objects: Sequence[Relocatable]) -> Relocatable:
         relocations += [
             replace(place, section=before + place.section, symbol=moved[place.symbol]) for place in one.relocations
         ]
-    exported = [symbol.name for symbol in symbols if symbol.is_global and symbol.section is not None]
-    twice = sorted({name for name in exported if exported.count(name) > 1})
+    shared = [symbol for symbol in symbols if symbol.is_global and symbol.section is not None]
+    twice = sorted(name for name, count in Counter(symbol.name for symbol in shared).items() if count > 1)
     if twice:
         raise InternalError(f"two objects define {', '.join(twice)}")
-    return Relocatable(objects[0].machine, sections, tuple(symbols), tuple(relocations))
+    final = {symbol: replace(symbol, is_global=False) if symbol.is_hidden else symbol for symbol in symbols}
+    found = {symbol.name: final[symbol] for symbol in shared}
+    final |= {symbol: found[symbol.name] for symbol in symbols if symbol.section is None and symbol.name in found}
+    placed = [replace(place, symbol=final[place.symbol]) for place in relocations]
+    return Relocatable(objects[0].machine, sections, tuple(dict.fromkeys(final.values())), tuple(placed))
 
 
 def _moved(symbol: Symbol, before: int) -> Symbol:
@@ -134,9 +146,10 @@ def _symbols(
     data: bytes, table: tuple[int, ...], headers: list[tuple[int, ...]], sections: dict[int, Section]
 ) -> Iterator[Symbol]:
     strings = _contents(data, headers[table[6]])
-    for start, info, _, section, value, size in elf.SYMBOL.iter_unpack(_contents(data, table)):
+    for start, info, other, section, value, size in elf.SYMBOL.iter_unpack(_contents(data, table)):
         name = _text(strings, start)
         if section >= FIRST_RESERVED_SECTION or section not in sections:
             section = SHN_UNDEF  # the name of the source file, or a section that does not lie in memory
         place = None if section == SHN_UNDEF else section
-        yield Symbol(name, place, value, size, info >> 4 == STB_GLOBAL, info & 15 == STT_FUNC)
+        is_hidden = other & 3 == STV_HIDDEN
+        yield Symbol(name, place, value, size, info >> 4 == STB_GLOBAL, info & 15 == STT_FUNC, is_hidden)

@@ -18,7 +18,7 @@ from graphc.codegen.target import NAMED, Target, host
 from graphc.linking.link import link
 from graphc.linking.relocatable import read
 from graphc.runtime import elf
-from graphc.runtime.errors import InternalError
+from graphc.runtime.errors import ArtifactError, InternalError
 from graphc.runtime.library import Library
 
 TEXT = """
@@ -164,6 +164,23 @@ def test_objects_are_linked_side_by_side() -> None:
     for name, expected in (("one", 0.1), ("two", 0.2)):
         function = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(library.address(name))
         assert function(1.0) == 1.0 + expected
+
+
+def test_an_object_calls_what_another_defines_for_it_alone() -> None:
+    """In either order; what is hidden is a local name in the file, and nothing has to be found at loading."""
+    head = "declare hidden double @inner(double)\ndefine double @outer(double %x) {\n"
+    caller = head + "  %y = call double @inner(double %x)\n  ret double %y\n}\n"
+    called = "define hidden double @inner(double %x) noinline {\n  %y = fadd double %x, 0.5\n  ret double %y\n}\n"
+    objects = [compile_object(text, host()) for text in (caller, called)]
+    for image in (link(*objects), link(*reversed(objects))):
+        library = Library(image, ["outer"])
+        function = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(library.address("outer"))
+        assert function(1.0) == 1.5
+        assert b"inner\0" in image  # for debuggers
+        with pytest.raises(ArtifactError):
+            Library(image, ["inner"])
+    with pytest.raises(InternalError, match="generated code may not need inner"):
+        link(objects[0])
 
 
 def test_two_objects_with_one_global_symbol_are_refused() -> None:
