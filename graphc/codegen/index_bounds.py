@@ -89,7 +89,7 @@ def _use(node: Node) -> tuple[Node | None, Dim, int | None]:
     if node.op == "gather":
         table, index = node.inputs
         return index, table.shape[node.attr("axis")], None
-    if node.op == "scatter_add":
+    if node.op in ("scatter_add", "last_places"):
         return node.inputs[0], node.attr("size"), None
     if node.op == "cross_entropy" and not node.inputs[1].dtype.is_float:
         logits, labels = node.inputs

@@ -94,10 +94,27 @@ def _subtract_rows(node: Node, out: Buffer, inputs: Mapping[Node, Buffer]) -> Bu
     return (copy, Routine("rows", buffers, (Affine(),) * len(buffers), sizes)), [work]
 
 
+def _last_places(node: Node, out: Buffer, inputs: Mapping[Node, Buffer]) -> Built:
+    """Zeros, then the number of every place stored in the row that it names: that of the last one stays."""
+    pull, (index,), size = Pull(inputs), node.inputs, node.attr("size")
+    fill = Var("z", size)
+    clear = For(fill, (Store(out, affine(fill), Const(I32, 0)),), vector=True)
+    variables = [Var(LETTERS[k % 8] + str(k), extent) for k, extent in enumerate(index.shape)]
+    number, step = Affine(1), 1
+    for var in reversed(variables):
+        number, step = number + affine(var) * step, step * var.extent
+    row = pull.index_of(pull.read(index, tuple(affine(v) for v in variables)), size)
+    body: Stmt = Store(out, row, pull.position(number, I32))
+    for var in reversed(variables):
+        body = For(var, (body,))
+    return (clear, body), []
+
+
 SERIAL: dict[str, Callable[[Node, Buffer, Mapping[Node, Buffer]], Built]] = {
     "scatter": _scatter,
     "cumulative": _cumsum,
     "sort": _argsort,
     "rows": _subtract_rows,
+    "places": _last_places,
 }
 """The kernels of structured ops, by the op's `kernel`: (statements, scratch buffers) of one node."""

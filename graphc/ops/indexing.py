@@ -1,6 +1,7 @@
 """gather and scatter_add: rows picked by index, and their sum put back; each is the derivative of the other.
 
-subtract_rows is what gradient descent makes of the second: only the rows that were picked change.
+subtract_rows is what gradient descent makes of the second: only the rows that were picked change.  last_places finds
+out which those are, for optimisers that change all rows.
 """
 
 from __future__ import annotations
@@ -128,6 +129,34 @@ class SubtractRows(Structured):
         yield Sample((TensorType(F64, (7,)), index, TensorType(F64, (size,)), rate), integers=(0, 7))
         index = TensorType(U8, (2, size))
         yield Sample((TensorType(F64, (5, 2, 3)), index, TensorType(F64, (2, size, 2, 3)), rate), integers=(0, 4))
+
+
+@register
+class LastPlaces(Structured):
+    """last_places(index, size): for each of `size` rows, 1 + the last place of the index that names it; 0 if none does.
+
+    Places are counted in C order.  An index outside of [0, size) is an error.  Made by the pass sparse-updates.
+    """
+
+    name = "last_places"
+    kernel = "places"
+    differentiable = False
+
+    def infer(self, index: TensorType, *, size: int) -> TensorType:
+        check_kind("last_places", index, "iu", 0, "an index is an integer, such as i32")
+        expect(type(size) is int and size > 0, f"last_places: {size} is no known number of rows")
+        return TensorType(I32, (size,))
+
+    def evaluate(self, index: Array, *, size: int) -> Array:
+        _check_range(index, size)
+        result = np.zeros(size, np.int32)
+        np.maximum.at(result, index.ravel().astype(np.int64), np.arange(1, index.size + 1, dtype=np.int32))
+        return result
+
+    def samples(self, size: int) -> Iterator[Sample]:
+        yield Sample((TensorType(I32, (size,)),), {"size": 4}, integers=(0, 4))
+        yield Sample((TensorType(U8, (2, size)),), {"size": 20}, integers=(0, 20))
+        yield Sample((TensorType(I64, ()),), {"size": 3}, integers=(0, 3))
 
 
 def _check_range(index: Array, size: int) -> None:

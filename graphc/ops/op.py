@@ -148,7 +148,7 @@ class Structured(Op):
     """An op with a kernel, or a place in memory, of its own; `kernel` names it for the scheduler.
 
     buffer (a leaf), alias (no code at all), contraction, convolution, window (pooling), scatter, cumulative, sort,
-    rows, group (a fused graph), loop (a scan), part (one result of a group or a loop).
+    rows, places, group (a fused graph), loop (a scan), part (one result of a group or a loop).
     """
 
     kernel: ClassVar[str] = ""

@@ -67,7 +67,7 @@ def test_the_generator_reaches_the_registry() -> None:
     """
     elsewhere = {name for name, op in OPS.items() if type(op).__module__ in ELSEWHERE}
     seen = {node.op for seed in range(400) for node in random_case(seed).graph.nodes()}
-    assert set(OPS) - elsewhere - seen == {"fused", "item", "subtract_rows", "isnan", "scan"}
+    assert set(OPS) - elsewhere - seen == {"fused", "item", "subtract_rows", "last_places", "isnan", "scan"}
 
 
 def test_a_failing_graph_is_cut_down_to_the_op_at_fault() -> None:

@@ -205,6 +205,50 @@ def test_the_copy_of_a_table_onto_itself_is_left_out() -> None:
     assert "rows y0" in str(code.schedule.tasks[-1].kernel)
 
 
+def momentum_of(rows: tuple[int, int], places: Any, given: bool = False) -> Graph:
+    """A table whose velocity changes everywhere; its gradient is also given out if asked to."""
+    table, velocity = (leaf("param", name, TensorType(F32, rows)) for name in "pv")
+    index = leaf("input", "i", TensorType(I32, places))
+    updates = leaf("input", "u", TensorType(F32, (*places, rows[1])))
+    gradient = make("scatter_add", index, updates, axis=0, size=rows[0])
+    new = 0.9 * velocity + gradient
+    outputs = {"g": gradient} if given else {}
+    return Graph("step", (table, velocity, index, updates), outputs, {velocity: new, table: table - 0.1 * new})
+
+
+@pytest.mark.parametrize("places", [(symbol("N"),), (3, symbol("N")), (40,)], ids=str)
+def test_gathered_sums_have_the_bits_of_a_large_dense_gradient(places: tuple[Any, ...]) -> None:
+    rows = (8192, 32)
+    graph = momentum_of(rows, places)
+    nodes = list(pipeline("O1").run(graph).nodes())
+    assert "last_places" in [node.op for node in nodes]
+    assert rows not in [node.shape for node in nodes if node.op == "scatter_add"]
+    for count in (1, 40):
+        random = np.random.default_rng(count)
+        shape = tuple(n if isinstance(n, int) else count for n in places)
+        values = {
+            "p": random.normal(size=rows).astype("f4"),
+            "v": random.normal(size=rows).astype("f4"),
+            "i": random.integers(0, 12, shape).astype("i4") * 700 % rows[0],
+            "u": random.normal(size=(*shape, rows[1])).astype("f4"),
+        }
+        values["u"].flat[::3] = -0.0
+        dense = interpret(graph, values, {"N": count})[1]
+        for level in ("O0", "O2"):
+            found = compile_graph(graph, level)({k: v.copy() for k, v in values.items()}, {"N": count})[1]
+            assert all(found[name].tobytes() == dense[name].tobytes() for name in "pv"), level
+
+
+@pytest.mark.parametrize(
+    ("rows", "places", "given"),
+    [((8192, 32), (5000,), False), ((8191, 32), (40,), False), ((40000, 15), (40,), False), ((8192, 32), (40,), True)],
+    ids=["many places", "few rows", "short rows", "given out"],
+)
+def test_other_gradients_stay_dense(rows: tuple[int, int], places: tuple[int], given: bool) -> None:
+    graph = momentum_of(rows, places, given)
+    assert "last_places" not in [node.op for node in pipeline("O2").run(graph).nodes()]
+
+
 ROWS = """
 dim B, V = 7
 model rows(table: f32[V, 2], wide: f32[3, V], i: i32[B]) -> (a: f32[B, 2], b: f32[3, B], c: f32[B, V], d: f32[B]):
