@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from graphc.codegen.kernel import Affine, Buffer, Const, For, Load, Routine, Stmt, Store, Var, affine
 from graphc.codegen.row_update import workspace_elements
 from graphc.codegen.scalars import Pull, linear
-from graphc.ir.dims import bounds, floordiv, product
+from graphc.ir.dims import Dim, bounds, floordiv, product
 from graphc.ir.node import Node
 from graphc.ir.types import I32, I64
 
@@ -100,7 +100,8 @@ def _last_places(node: Node, out: Buffer, inputs: Mapping[Node, Buffer]) -> Buil
     fill = Var("z", size)
     clear = For(fill, (Store(out, affine(fill), Const(I32, 0)),), vector=True)
     variables = [Var(LETTERS[k % 8] + str(k), extent) for k, extent in enumerate(index.shape)]
-    number, step = Affine(1), 1
+    number = Affine(1)
+    step: Dim = 1
     for var in reversed(variables):
         number, step = number + affine(var) * step, step * var.extent
     row = pull.index_of(pull.read(index, tuple(affine(v) for v in variables)), size)
