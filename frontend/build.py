@@ -147,7 +147,8 @@ def _pinned(
     """The size that a dimension is pinned to; where that cannot be, an error and what the file says."""
     name = one.name.name
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        shared.error("GC0304", f"`{name}` cannot be pinned to {given!r}", one.name.span, "dimensions are at least 1")
+        what = "a size is a whole number, at least 1"
+        shared.error("GC0304", f"`{name}` cannot be pinned to {given!r}", one.name.span, what)
         return written
     if one.value is not None:
         if written is not None and written != given:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphc.cli_report import MISTAKE, counted, report_diagnostics, say
+from graphc.cli_report import MISTAKE, report_diagnostics, say
 from graphc.runtime.durable import write_durably
-from graphc.runtime.errors import OptionError
+from graphc.runtime.errors import OptionError, counted
 
 Commands = Any  # argparse gives its subparsers no public type
 

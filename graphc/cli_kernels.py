@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from graphc.cli_compile import compile_options
-from graphc.cli_model import bench_sizes, entry_calls
+from graphc.cli_model import bench_rows, bench_sizes, entry_calls
 from graphc.cli_report import say
-from graphc.runtime.errors import OptionError
+from graphc.runtime.errors import OptionError, counted
 
 
 def run_kernels(arguments: argparse.Namespace) -> int:
@@ -26,7 +26,9 @@ def run_kernels(arguments: argparse.Namespace) -> int:
     found = timed.times(arguments.kernels, calls[arguments.kernels], sizes, arguments.seconds)
     peak = measure_peak(timed.target)
     total = sum(one.seconds for one in found)
-    say(f"{arguments.kernels}: {len(found)} kernels, {total * 1e6:,.1f} us; batch {arguments.batch}, one thread")
+    rows = bench_rows(timed.model, arguments.batch)
+    batch = f"batch {rows}, " if rows else ""
+    say(f"{arguments.kernels}: {counted(len(found), 'kernel')}, {total * 1e6:,.1f} us; {batch}one thread")
     say(f"the machine: {peak.operations / 1e9:,.0f} GFLOP/s of f32, {peak.bandwidth / 1e9:,.0f} GB/s")
     out = sys.stdout
     out.write(f"{'kernel':>7}{'us':>12}{'share':>8}{'GFLOP/s':>10}{'GB/s':>8}{'roofline':>10}  what\n")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphc.cli_compile import Commands, add_compile_options, chosen_options, compile_options
-from graphc.cli_report import counted, say
-from graphc.runtime.errors import OptionError
+from graphc.cli_report import say
+from graphc.runtime.errors import OptionError, counted
 
 if TYPE_CHECKING:
     from graphc.runtime.model import Model
@@ -192,13 +192,15 @@ def run_bench(arguments: argparse.Namespace) -> int:
         return run_kernels(arguments)
     model = load_or_compile(arguments)
     model.init(seed=0)
-    say(f"{summary(model)}; batch {arguments.batch}")
-    sys.stdout.write(f"{'entry':12}{'median':>12}{'best':>12}{'calls/s':>12}{'examples/s':>14}\n")
+    rows = bench_rows(model, arguments.batch)
+    say(summary(model) + (f"; batch {rows}" if rows else ""))
+    head = f"{'entry':12}{'median':>12}{'best':>12}{'calls/s':>12}"
+    sys.stdout.write(head + (f"{'examples/s':>14}\n" if rows else "\n"))
     for name, call in entry_calls(model, arguments.batch).items():
         times = timed(call, arguments.seconds)
         median = times[len(times) // 2]
         figures = f"{_duration(median):>12}{_duration(times[0]):>12}{1 / median:>12,.0f}"
-        sys.stdout.write(f"{name:12}{figures}{arguments.batch / median:>14,.0f}\n")
+        sys.stdout.write(f"{name:12}{figures}" + (f"{rows / median:>14,.0f}\n" if rows else "\n"))
     if model.threads > 1:
         for name in entry_calls(model, arguments.batch):
             say(f"{name}: {_sharing(model.team.runs(name))}")
@@ -220,6 +222,15 @@ def _sharing(runs: Runs) -> str:
 def bench_sizes(model: Model, batch: int) -> dict[str, int]:
     """The value of every run-time dimension: `batch`, or the nearest that it may take."""
     return {dim.name: min(max(batch, dim.lo), dim.hi or batch) for dim in model.signature.dims}
+
+
+def bench_rows(model: Model, batch: int) -> int:
+    """The examples of a call: the size of the first axis of every input; 0 where the inputs differ in it."""
+    from graphc.runtime.dimexpr import evaluate
+
+    sizes = bench_sizes(model, batch)
+    rows = {evaluate(leaf.shape[0], sizes): None for leaf in model.signature.with_role("input") if leaf.shape}
+    return next(iter(rows)) if len(rows) == 1 else 0
 
 
 def entry_calls(model: Model, batch: int) -> dict[str, Callable[[], object]]:

@@ -26,11 +26,6 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def counted(number: int, what: str) -> str:
-    """`1 file`, `19,210 parameters`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def fail(message: str, as_json: bool = False) -> None:
     """An error that has no place in a model file."""
     if as_json:

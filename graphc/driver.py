@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from graphc.cache import user_cache
 from graphc.cache_key import Texts, key_of
 from graphc.collector import paused
@@ -162,10 +164,14 @@ def _inspection(path: PathLike, options: Mapping[str, Any]) -> Inspection:
 
 
 def _without_threads(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that decide the code; the number of threads is only checked."""
+    """The options that decide the code, NumPy's integers among the sizes as Python's; threads are only checked."""
     if options.get("threads") is not None:
         check_threads(options["threads"])
-    return {name: value for name, value in options.items() if name != "threads"}
+    chosen = {name: value for name, value in options.items() if name != "threads"}
+    dims = chosen.get("dims")
+    if isinstance(dims, Mapping):
+        chosen["dims"] = {name: int(size) if isinstance(size, np.integer) else size for name, size in dims.items()}
+    return chosen
 
 
 def _options(dims: object, model: object, optimize: object, passes: object, target: object, limits: object) -> Options:

@@ -19,7 +19,7 @@ from graphc.non_finite import describe
 from graphc.passes.fuse import fuse_elementwise, fuse_epilogue, fuse_reduction
 from graphc.passes.grouping import group_nodes
 from graphc.passes.pipeline import PassTrace
-from graphc.runtime.errors import OptionError
+from graphc.runtime.errors import OptionError, counted
 from graphc.source import Source, Span
 
 STAGES = ("ast", "graph", "backward", "optimised", "passes", "kernels", "llvm", "asm", "memory", "fusion")
@@ -103,13 +103,13 @@ class Inspection:
 
     def _kernels(self, entry: str) -> str:
         code = self._entry(entry)
-        lines = [f"# entry {entry}: {len(code.schedule.tasks)} kernels, in this order"]
+        lines = [f"# entry {entry}: {counted(len(code.schedule.tasks), 'kernel')}, in this order"]
         return "\n".join([*lines, *_tasks(code.schedule, code.memory)])
 
     def _memory(self, entry: str) -> str:
         """Slots with their sizes and the values that share them."""
         code = self._entry(entry)
-        lines = [f"entry {entry}: arena of {len(code.memory.slots)} slots", *_slots(code.memory)]
+        lines = [f"entry {entry}: arena of {counted(len(code.memory.slots), 'slot')}", *_slots(code.memory)]
         lines += _loops(code.schedule)
         symbols = self.compilation.program.symbols
         for batch in (1, 32, 1024):
@@ -147,7 +147,8 @@ class Inspection:
         traces = self._traces(entry)
         result = self.compilation.optimised[entry]
         groups = [n for n in result.nodes() if n.op == "fused"]
-        lines = [f"entry {entry}: {len(groups)} fused kernels of {len(self._entry(entry).schedule.tasks)} kernels"]
+        kernels = counted(len(self._entry(entry).schedule.tasks), "kernel")
+        lines = [f"entry {entry}: {len(groups)} fused of {kernels}"]
         for number, node in enumerate(groups):
             ops = [n.op for n in node.attr("body").nodes() if not n.is_leaf and n.op != "const"]
             lines.append(f"  group {number}: {node.type}  {' '.join(ops)}")
@@ -167,7 +168,7 @@ def _tasks(schedule: Schedule, plan: MemoryPlan) -> Iterator[str]:
         yield from (f"#   {b} = {place}" for b, place in _bindings(task, plan))
         yield from print_kernel(task.kernel)
         if task.loop is not None:
-            yield f"  # the step: {len(task.loop.step.tasks)} kernels, run {task.loop.length} times"
+            yield f"  # the step: {counted(len(task.loop.step.tasks), 'kernel')}, run {task.loop.length} times"
             yield from (f"  {line}".rstrip() for line in _tasks(task.loop.step, task.loop.memory))
 
 
@@ -186,8 +187,8 @@ def _loops(schedule: Schedule) -> Iterator[str]:
     """The memory of a step of every loop; it lies in scratch slots of the schedule around it."""
     for number, task in enumerate(schedule.tasks):
         if task.loop is not None:
-            slots = len(task.loop.memory.slots)
-            yield f"  kernel {number} is a loop of {task.loop.length} steps; each uses {slots} slots"
+            slots = counted(len(task.loop.memory.slots), "slot")
+            yield f"  kernel {number} is a loop of {task.loop.length} steps; each uses {slots}"
             yield from ("  " + line for line in (*_slots(task.loop.memory), *_loops(task.loop.step)))
 
 

@@ -7,6 +7,7 @@ import math
 
 from graphc.runtime.buffers import describe as describe_leaf
 from graphc.runtime.dimexpr import show_shape
+from graphc.runtime.errors import counted
 from graphc.runtime.signature import Signature
 
 
@@ -37,7 +38,7 @@ def _facts(signature: Signature) -> list[tuple[str, str]]:
         ("inputs", ", ".join(text for text, later in inputs if not later)),
         ("training", ", ".join(text for text, later in inputs if later)),
         ("outputs", ", ".join(outputs)),
-        ("parameters", f"{count:,} in {len(params)} tensors"),
+        ("parameters", f"{count:,} in {counted(len(params), 'tensor')}"),
         ("hyper", ", ".join(leaf.name for leaf in signature.with_role("hyper"))),
         ("entries", ", ".join(signature.entries)),
         ("target", signature.target.name),

@@ -17,6 +17,11 @@ def shown(value: object) -> str:
         return f"a {type(value).__name__}"
 
 
+def counted(number: int, what: str) -> str:
+    """`1 file`, `19,210 parameters`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 class GraphcError(Exception):
     """Base of all errors of graphc."""
 

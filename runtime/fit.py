@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from graphc.runtime import rng
 from graphc.runtime.dataset import Dataset
 from graphc.runtime.epoch import BatchLoop
-from graphc.runtime.errors import InputValueError, NonFiniteError, OptionError, shown
+from graphc.runtime.errors import InputValueError, NonFiniteError, OptionError, counted, shown
 from graphc.runtime.history import History
 from graphc.runtime.interrupts import Interrupts
 from graphc.runtime.options import check_count, check_path
@@ -183,7 +183,7 @@ class Training:
         patience, store = self.options.patience, self.model.store
         while self.cursor.epoch < self.options.epochs:
             if patience is not None and self.cursor.waited >= patience:
-                history.stopped = f"no better for {patience} epochs"
+                history.stopped = f"no better for {counted(patience, 'epoch')}"
                 break
             row = self._epoch()
             history.rows.append(row)

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from graphc.runtime.durable import write_durably
+from graphc.runtime.errors import counted
 
 
 class History:
@@ -45,7 +46,7 @@ class History:
     def __repr__(self) -> str:
         if not self.rows:
             return "History of 0 epochs"
-        return f"History of {len(self)} epochs ({self.stopped}); last: {show_figures(self.rows[-1])}"
+        return f"History of {counted(len(self), 'epoch')} ({self.stopped}); last: {show_figures(self.rows[-1])}"
 
 
 def show_figures(row: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ from graphc.runtime.buffers import address, physical_memory
 from graphc.runtime.call_path import never
 from graphc.runtime.draws import NativeDraws
 from graphc.runtime.entry import Arena, BoundEntry
-from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError, shown
+from graphc.runtime.errors import ArtifactError, InputTypeError, NotAvailableError, OptionError, counted, shown
 from graphc.runtime.library import Library
 from graphc.runtime.options import check_count, check_path
 from graphc.runtime.signature import GRADIENT, Signature
@@ -223,7 +223,8 @@ class Model:
             raise unknown_name("output", name, list(outputs))
         names = bound.names
         if len(inputs) != len(names):
-            raise InputTypeError(f"{self.name} takes {len(names)} inputs ({', '.join(names)}), not {len(inputs)}")
+            takes = f"{counted(len(names), 'input')} ({', '.join(names)})"
+            raise InputTypeError(f"{self.name} takes {takes}, not {len(inputs)}")
         given = dict(zip(names, inputs, strict=True))
         if batch is None:
             return self(given)[name]

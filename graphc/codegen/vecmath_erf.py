@@ -25,7 +25,7 @@ def erf(x: Lanes) -> Lanes:
 def _in_pieces(x: Lanes) -> Lanes:
     """t + t p(r) in the two pieces around 0, for the sake of small t, erf(middle) + r p(r) in the others."""
     t = x.abs().at_most(ERF_END)
-    shifted, piece = t.nearest_integer(1 / ERF_STEP)
+    shifted, piece = t.nearest_multiple(1 / ERF_STEP)
     r = piece.fma(-ERF_STEP, t)  # exact
     first, *rows = (vecmath_lookup.look_up(row, shifted.bits()) for row in ERF)
     p = rows[-1]

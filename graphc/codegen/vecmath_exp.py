@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from graphc.codegen import vecmath_lookup
 from graphc.codegen.vecmath_shared import Lanes, fast_two_sum, power_of_two, scale
-from graphc.codegen.vecmath_tables import DOUBLE, FLOAT, TANH, Table
-
-LOG2_E = 1.4426950408889634
+from graphc.codegen.vecmath_tables import DOUBLE, FLOAT, LOG2_E, TANH, Table
 
 
 def table(x: Lanes) -> Table:

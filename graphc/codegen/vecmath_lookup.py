@@ -12,12 +12,9 @@ import numpy as np
 
 from graphc.codegen.llvm import Value, const_vector, lanes, poison
 from graphc.codegen.vecmath_shared import BINARY32, Lanes
-from graphc.codegen.vecmath_tables import FLOAT, POWERS, POWERS_LOST
+from graphc.codegen.vecmath_tables import FLOAT, LN2, LOG2_E, POWERS, POWERS_LOST
 
-LOG2_E = 1.4426950408889634
-LN2 = 0.6931471805599453
 ENTRIES, BITS = 16, 4
-_MAGIC = 1.5 * 2.0 ** (23 - BITS)
 
 
 def fits(x: Lanes) -> bool:
@@ -35,10 +32,9 @@ _HALVES_LOST = tuple(x / 2 for x in POWERS_LOST)
 
 def parts(x: Lanes) -> tuple[Lanes, Lanes]:
     """(p, y): exp(x) = p 2**floor(y), p in [0.97, 2.05] with an error of 0.8 ulp, y in sixteenths; |x| < 2**17."""
-    rounded = x.fma(LOG2_E, _MAGIC)
-    y = rounded - _MAGIC
-    high = float(np.float32(LN2))
-    r = y.fma(high - LN2, y.fma(-high, x))
+    rounded, y = x.nearest_multiple(LOG2_E, BITS)
+    high = float(np.float32(LN2[0]))
+    r = y.fma(high - LN2[0], y.fma(-high, x))
     power, lost = (look_up(entries, rounded.bits()) for entries in (POWERS, POWERS_LOST))
     return power + power.fma(r * r.polynomial((1, 1 / 2, 1 / 6)), lost), y
 
@@ -50,8 +46,8 @@ def tanh(x: Lanes) -> Lanes:
     s itself matters: what it lost is added to the small terms. Beyond, tanh hardly depends on it.
     """
     size = x.abs().at_most(FLOAT.tanh_high)
-    rounded = size.fma(2 * LOG2_E, _MAGIC)
-    r = (rounded - _MAGIC).fma(-LN2 / 2, size)  # half of the rest
+    rounded, y = size.nearest_multiple(2 * LOG2_E, BITS)
+    r = y.fma(-LN2[0] / 2, size)  # half of the rest
     index = rounded.bits()
     s = (look_up(_HALVES, index).bits() + (index << (23 - BITS))).as_float()
     small = (s * (r * r)).fma(r.polynomial((4 / 2, 8 / 6, 16 / 24)), look_up(_HALVES_LOST, index))

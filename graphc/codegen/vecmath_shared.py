@@ -186,9 +186,12 @@ class Lanes:
     def at_least(self, limit: float) -> Lanes:
         return self.number(limit).gt(self).choose(limit, self)
 
-    def nearest_integer(self, factor: float) -> Pair:
-        """(a float whose low bits are the integer nearest to self * factor, that integer as a float), up to 2^22."""
-        magic = 1.5 * 2.0**self.format.mantissa
+    def nearest_multiple(self, factor: float, bits: int = 0) -> Pair:
+        """self * factor rounded to a multiple of 2^-bits: (a float whose low bits are its number, the multiple itself).
+
+        In binary32 up to the 2^22nd.
+        """
+        magic = 1.5 * 2.0 ** (self.format.mantissa - bits)
         shifted = self.fma(factor, magic)
         return shifted, shifted - magic
 

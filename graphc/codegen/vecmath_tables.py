@@ -240,8 +240,9 @@ ATANH = (
     0.11885459157129832,
 )
 
-# 2/3 and ln 2 in two doubles.
+# 2/3 and ln 2 in two doubles, log2 e in one.
 TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
+LOG2_E = 1.4426950408889634
 LN2 = (0.6931471805599453, 2.3190468138462996e-17)
 
 # pi/2 in three parts of 33 bits, so that a multiple up to 2^20 of each is exact, and the rest; and in two doubles.

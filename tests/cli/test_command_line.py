@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -297,6 +298,42 @@ def test_bench_times_every_entry(here: Path, capsys: pytest.CaptureFixture[str])
     assert ended(["bench", "scale.gc", "--batch", "3", "--seconds", "0.01"]) == 0
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()] == ["entry", "forward", "step", "evaluate", "gradients"]
+
+
+@pytest.mark.parametrize(("more", "rows"), [(["--batch", "3"], 3), (["--dim", "B=5"], 5)])
+def test_bench_says_the_batch_it_has_timed(
+    here: Path, more: list[str], rows: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", "scale.gc", "--seconds", "0.01", *more]
+    assert ended(words) == 0
+    out, err = capsys.readouterr()
+    assert f"; batch {rows}\n" in err
+    for line in out.splitlines()[1:]:
+        calls, examples = (int(word.replace(",", "")) for word in line.split()[-2:])
+        assert examples == pytest.approx(rows * calls, rel=1e-3, abs=rows)
+    assert ended([*words, "--kernels", "forward"]) == 0
+    assert f" us; batch {rows}, one thread\n" in capsys.readouterr().err
+
+
+def test_bench_names_no_batch_where_the_inputs_differ_in_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "dim M = 2, K = 3\nmodel product(a: f32[M, K], b: f32[K]) -> (y: f32[M]):\n    y = a @ b\n"
+    (here / "product.gc").write_text(text)
+    assert ended(["bench", "product.gc", "--seconds", "0.01"]) == 0
+    out, err = capsys.readouterr()
+    assert "batch" not in err and "examples" not in out
+    assert ended(["bench", "product.gc", "--seconds", "0.01", "--kernels", "forward"]) == 0
+    assert "forward: 1 kernel, " in capsys.readouterr().err
+
+
+def test_one_of_a_kind_is_not_said_in_the_plural(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for stage in ("kernels", "fusion", "memory"):
+        assert ended(["show", "scale.gc", "--stage", stage]) == 0
+    model = graphc.compile("scale.gc")
+    x = np.ones((8, 4), np.float32)
+    shown = [capsys.readouterr().out, repr(model), repr(model.fit({"x": x, "t": x}, progress=False))]
+    for text in shown:
+        assert not re.search(r"\b1 (?:fused )?(kernel|slot|step|tensor|epoch)s\b", text), text
+    assert "1 tensor" in shown[1] and "1 epoch " in shown[2]
 
 
 def test_bench_times_the_kernels_of_an_entry(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -375,6 +375,13 @@ def test_options_that_change_the_code_change_the_key() -> None:
     assert key(dims={"B": np.int64(3)}) is None and key(dims=np.zeros(3)) is None and key(passes=iter(["a"])) is None
 
 
+def test_sizes_may_be_numpys_integers() -> None:
+    text = "dim B, D = 4\nmodel line(x: f32[B, D]) -> (y: f32[B, D]):\n    y = x + 1.0\n"
+    x = np.zeros((3, 4), np.float32)
+    model = graphc.compile_source(text, dims={"B": np.int64(len(x)), "D": np.uint8(x.shape[1])})
+    assert model.signature.dims == () and model(x=x)["y"].shape == (3, 4)
+
+
 def test_compiler_and_machine_are_parts_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key()
     monkeypatch.setattr("graphc.cache_key.compiler_identity", lambda: "another")

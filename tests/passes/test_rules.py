@@ -468,24 +468,6 @@ def test_constants_of_no_elements() -> None:
     assert simplified(make("reduce_max", broadcast(v.x, (0, 121), 1), axes=(0,))).op == "reduce_max"
 
 
-FAST: list[tuple[Callable[[Values], Node], Callable[[Values], Node]]] = [
-    (lambda v: v.x + 0.0, lambda v: v.x),
-    (lambda v: v.x * 0.0, lambda v: v.c(0.0)),
-    (lambda v: v.x - v.x, lambda v: v.c(0.0)),
-    (lambda v: v.x * 3.0 * 0.5, lambda v: v.x * 1.5),
-    (lambda v: v.x / 5.0, lambda v: v.x * 0.2),
-    (lambda v: v.op("pow", v.x, 0.5), lambda v: v.op("sqrt", v.x)),
-    (lambda v: make("reduce_sum", broadcast(v.x, (3, 121), 1), axes=(0,)), lambda v: v.x * 3.0),
-]
-
-
-@pytest.mark.parametrize(("before", "after"), FAST)
-def test_fast_math(before: Callable[[Values], Node], after: Callable[[Values], Node]) -> None:
-    values = Values(F64)
-    graph = Graph("g", (values.x,), {"y": before(values)})
-    assert rewrite(graph, SIMPLIFY_RULES, fast_math=True).outputs["y"] is after(values)
-
-
 def test_transposes_enter_the_spec() -> None:
     a, b = leaf("input", "a", TensorType(F64, (3, 4, 5))), leaf("input", "b", TensorType(F64, (5, 6)))
     node = make("contract", transpose(a, 1, 2, 0), transpose(b, 1, 0), spec="mkb,nk->bmn")

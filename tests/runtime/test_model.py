@@ -81,7 +81,7 @@ def test_predict() -> None:
     assert np.array_equal(whole, net(x=X)["y"]) and np.array_equal(net.predict(X, batch=3), whole)
     with pytest.raises(UnknownNameError, match="did you mean `y`"):
         net.predict(X, output="yy")
-    with pytest.raises(InputTypeError, match="takes 1 inputs"):
+    with pytest.raises(InputTypeError, match="takes 1 input "):
         net.predict(X, X)
     with pytest.raises(OptionError, match="batch"):
         net.predict(X, batch=0)
