@@ -86,13 +86,13 @@ class Lexer:
         self._brackets: list[Token] = []
         self._line: LogicalLine | None = None
 
-    def read(self) -> None:
-        """Tokenises the whole text."""
+    def read(self, lines: range | None = None) -> None:
+        """Tokenises the text, or some lines of it (from 1)."""
         if not self._check_characters():
             return
-        for number, start in enumerate(self.source.line_starts, 1):
-            line = self.source.line(number)
-            self._physical_line(line, start, number)
+        starts = self.source.line_starts
+        for number in lines or range(1, len(starts) + 1):
+            self._physical_line(self.source.line(number), starts[number - 1], number)
         if self._brackets:
             self._unclosed()
         self._finish_line()

@@ -59,8 +59,10 @@ def parse_bytes(name: str, data: bytes, limits: Limits = DEFAULT_LIMITS) -> tupl
     return parse(source, limits)
 
 
-def parse(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[s.Module | None, list[Diagnostic]]:
-    """The tree of a text, or None when there is an error; all errors, in the order they were met."""
+def parse(
+    source: Source, limits: Limits = DEFAULT_LIMITS, lines: range | None = None
+) -> tuple[s.Module | None, list[Diagnostic]]:
+    """The tree of a text (or some of its lines, from 1), or None when there is an error; all errors in their order."""
     size = len(source.text) if source.text.isascii() else len(source.text.encode("utf-8", "replace"))
     if size > limits.source_bytes:
         return None, too_large(Source(source.name, ""), size, limits)[1]
@@ -68,7 +70,7 @@ def parse(source: Source, limits: Limits = DEFAULT_LIMITS) -> tuple[s.Module | N
         source = Source(source.name, source.text[1:])
     lark, builder, terminals = language()
     lexer = Lexer(source, terminals, limits)
-    lexer.read()
+    lexer.read(lines)
     feeder = _Feeder(source, lark, limits, lexer.diagnostics)
     builder.begin(feeder.diagnostics.append, {}, limits.nesting)
     declarations = feeder.feed(_joined(lexer.lines), builder.docs) if lexer.lines else ()

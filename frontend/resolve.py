@@ -7,23 +7,19 @@ through the caller's `load`. But for the parser's tables (tables.py) that is all
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 
 from graphc.diagnostics import Diagnostic, Label
 from graphc.frontend import syntax as s
 from graphc.frontend.limits import Limits
 from graphc.frontend.parser import parse
 from graphc.frontend.scope import nearest
+from graphc.frontend.standard import STANDARD, Declaration, standard
 from graphc.runtime.errors import CompileError
 from graphc.source import Source, Span
 
-Declaration = s.Block | s.Optimizer | s.Constant
 Load = Callable[[str], Source]
-
-STANDARD = ("nn", "optim")
 
 
 @dataclass(slots=True, eq=False)
@@ -32,8 +28,8 @@ class ModuleScope:
 
     source: Source
     tree: s.Module
+    declarations: Mapping[str, Declaration]
     is_standard: bool = False
-    declarations: dict[str, Declaration] = field(default_factory=dict)
     imported: dict[str, tuple[Declaration, ModuleScope]] = field(default_factory=dict)
     modules: dict[str, ModuleScope] = field(default_factory=dict)
     dims: dict[str, s.Dimension] = field(default_factory=dict)
@@ -50,16 +46,6 @@ class ModuleScope:
     def names(self) -> list[str]:
         """Every name of the file, for suggestions."""
         return [*self.declarations, *self.imported, *self.modules]
-
-
-@cache
-def _standard_tree(name: str) -> s.Module:
-    path = f"std/{name}.gc"
-    text = files("graphc.frontend").joinpath("std", f"{name}.gc").read_text(encoding="utf-8")
-    tree, diagnostics = parse(Source(path, text))
-    if tree is None:
-        raise ValueError(f"{path}: {diagnostics[0]}")
-    return tree
 
 
 class Resolver:
@@ -80,10 +66,9 @@ class Resolver:
         """The scope of a file of the standard library."""
         key = f"std.{name}"
         if key not in self._scopes:
-            tree = _standard_tree(name)
-            scope = ModuleScope(tree.source, tree, is_standard=True)
-            self._scopes[key] = scope
-            self._declare(scope)
+            found = standard(name)
+            head = s.Module(found.source.span(0, 0), found.source, (), "")  # what it declares is parsed when it is used
+            self._scopes[key] = ModuleScope(found.source, head, found, is_standard=True)
         return self._scopes[key]
 
     def _error(
@@ -96,14 +81,16 @@ class Resolver:
         self.diagnostics.extend(diagnostics)
         if tree is None:
             return None
-        scope = ModuleScope(tree.source, tree)
+        own: dict[str, Declaration] = {}
+        scope = ModuleScope(tree.source, tree, own)
         self._scopes[key] = scope
         self._active.append(key)
-        self._declare(scope)
+        self._declare(scope, own)
         self._active.pop()
         return scope
 
-    def _declare(self, scope: ModuleScope) -> None:
+    def _declare(self, scope: ModuleScope, own: dict[str, Declaration]) -> None:
+        """Notes every declaration of the file, those that have a name for others to use in `own`."""
         seen: dict[str, Span] = {}
         for one in scope.tree.declarations:
             match one:
@@ -121,7 +108,7 @@ class Resolver:
                         scope.models.append(one)
                 case s.Block() | s.Constant() | s.Optimizer():
                     if self._is_new(one.name, seen):
-                        scope.declarations[one.name.name] = one
+                        own[one.name.name] = one
 
     def _is_new(self, name: s.Identifier, seen: dict[str, Span]) -> bool:
         before = seen.setdefault(name.name, name.span)
