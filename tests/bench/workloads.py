@@ -55,7 +55,11 @@ def environment(threads: int, stock: bool, folder: Path) -> dict[str, str]:
 def run_row(name: str, threads: int, options: argparse.Namespace, folder: Path) -> dict[str, Any] | None:
     """The record of one case, measured in a process of its own; None if that failed, after saying why."""
     command = [sys.executable, __file__, name, "--row", str(threads), "--seconds", str(options.seconds)]
-    command += [flag for flag in ("--quick", "--compile", "--no-check") if getattr(options, flag[2:].replace("-", "_"))]
+    command += [
+        flag
+        for flag in ("--quick", "--compile", "--no-check", "--alone")
+        if getattr(options, flag[2:].replace("-", "_"))
+    ]
     child = subprocess.run(command, env=environment(threads, options.stock, folder), stdout=subprocess.PIPE, text=True)
     if child.returncode:
         print(f"{name} on {threads} thread(s) failed", file=sys.stderr)
@@ -73,6 +77,7 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true", help="torch.compile too: half a minute more for each row")
     parser.add_argument("--stock", action="store_true", help="peers as they are installed")
     parser.add_argument("--no-check", action="store_true", help="do not compare results first")
+    parser.add_argument("--alone", action="store_true", help="no peers: steps follow each other, with warm caches")
     parser.add_argument("--json", type=Path, help="write all records to this file")
     parser.add_argument("--from", dest="earlier", type=Path, help="measure nothing; show the records of this file")
     parser.add_argument("--markdown", action="store_true", help="the table in Markdown")
@@ -86,7 +91,8 @@ def main() -> int:
 
         seconds = options.seconds / 5 if options.quick else options.seconds
         check = not (options.quick or options.no_check)
-        print(json.dumps(measure(select(options.names)[0], options.row, seconds, options.compile, check)))
+        case = select(options.names)[0]
+        print(json.dumps(measure(case, options.row, seconds, options.compile, check, options.alone)))
         return 0
     if options.earlier:
         records = json.loads(options.earlier.read_text())

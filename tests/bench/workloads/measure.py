@@ -61,9 +61,12 @@ def seconds_to_import(module: str) -> float:
     return perf_counter() - started
 
 
-def measure(case: Case, threads: int, seconds: float, compiled: bool, check: bool) -> dict[str, Any]:
+def measure(
+    case: Case, threads: int, seconds: float, compiled: bool, check: bool, alone: bool = False
+) -> dict[str, Any]:
     """A record of the case: `differences` to the peers, `results` by candidate, peak rate and bandwidth beside them.
 
+    Without peers if graphc is `alone`: its turns follow each other, and caches hold what the one before left in them.
     Raises ValueError where a peer computes something else.
     """
     from .machine import Bandwidth, Others, Peak, idlest
@@ -81,8 +84,9 @@ def measure(case: Case, threads: int, seconds: float, compiled: bool, check: boo
 
     made = [ready("graphc", ours, rate)]
     values = first_values(model)
-    made += [ready(name, make, rate) for name, make in peers(case, values, data, threads, compiled).items()]
-    if check:
+    if not alone:
+        made += [ready(name, make, rate) for name, make in peers(case, values, data, threads, compiled).items()]
+    if check and not alone:
         differences = compare(case, threads, model)
         for twin, _ in made:
             twin.set_rate(rate)
@@ -129,7 +133,8 @@ def in_turns(made: list[tuple[Twin, Result]], beside: list[Callable[[], None]], 
     while perf_counter() < stop or len(made[0][1].turns) < 5:
         for (twin, result), count in zip(made, counts, strict=True):
             run = twin.run
-            rest()
+            if len(made) > 1:
+                rest()
             run()
             started = perf_counter()
             for _ in range(count):
