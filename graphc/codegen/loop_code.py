@@ -350,7 +350,7 @@ def emit_contract(stmt: Contract, code: ScalarCode, module: Module, split: Split
     """
     is_split = split is not None and split.loop is None
     row_tile = split.rows.height if split is not None and split.rows is not None else None
-    f, epilogue = code.f, TileEpilogue(stmt, code, module)
+    f, epilogue = code.f, TileEpilogue(stmt, module)
     spec, names = _skeleton(stmt, epilogue.params, epilogue, epilogue.announce)
     name = contraction.emit(replace(spec, split=is_split, row_tile=row_tile), module, module.target)
     workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else next(iter(code.pointers.values()))

@@ -14,6 +14,7 @@ from graphc.codegen.kernel import Buffer, Call, Contract, Load, Var, closure, sc
 from graphc.codegen.llvm import Function, Index, Module, Value, const, element, lanes
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.two_passes import in_two
+from graphc.codegen.views import sizes, variables, with_views
 from graphc.ir.dims import product
 from graphc.ops.op import instructions
 
@@ -22,16 +23,17 @@ LONG = 18  # instructions of an epilogue that is worth the way through memory
 
 
 class TileEpilogue:
-    """Writes the epilogue of one contraction; `outer` are the kernel's loop variables around it.
+    """Writes the epilogue of one contraction; `outer` are variables of the kernel's loops around it.
 
-    The kernel's buffers, run-time sizes and outer variables are parameters of the functions that it is written into.
+    The views, run-time sizes and outer variables that it needs are parameters of the functions that it is written into.
     """
 
-    def __init__(self, stmt: Contract, code: ScalarCode, module: Module) -> None:
-        self.stmt, self.module = stmt, module
-        self.buffers = {b: f"b{i}" for i, b in enumerate(code.pointers)}
-        self.sizes = {s: f"n{i}" for i, s in enumerate(code.sizes)}
-        self.outer = {v: f"v{i}" for i, v in enumerate(x for x in code.places if isinstance(x, Var))}
+    def __init__(self, contract: Contract, module: Module) -> None:
+        self.stmt, self.views = with_views(contract)
+        self.module, stmt = module, self.stmt
+        self.buffers = {b: f"b{i}" for i, b in enumerate(self.views)}
+        self.sizes = {s: f"n{i}" for i, s in enumerate(sizes(stmt))}
+        self.outer = {v: f"v{i}" for i, v in enumerate(variables(stmt))}
         self.params: list[tuple[str, str]] = [("ptr", x) for x in self.buffers.values()]
         self.params += [("i64", x) for x in (*self.sizes.values(), *self.outer.values())]
         self.is_long = _length(stmt) > LONG
@@ -40,7 +42,7 @@ class TileEpilogue:
 
     def arguments(self, code: ScalarCode) -> list[Value]:
         """The values of `params` where the contraction is called."""
-        pointers = [code.pointers[b] for b in self.buffers]
+        pointers = [code.address(view.buffer, view.at) for view in self.views.values()]
         return [*pointers, *(code.sizes[n] for n in self.sizes), *(code.places[v][0] for v in self.outer)]
 
     def __call__(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:

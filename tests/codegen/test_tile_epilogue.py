@@ -48,6 +48,25 @@ def test_tiles_of_every_height_share_the_function(tmp_path) -> None:  # type: ig
     assert len(functions) == 1
 
 
+IMAGES = """
+dim B = 2
+model net(x: f32[B, 12, 12, 8]) -> (y: f32[B, 8, 8, 16]):
+    param scale: f32[8] = ones(), filters: f32[5, 5, 8, 16] = he_normal()
+    y = conv(x * scale, filters)
+train net:
+    loss = sum(y * y)
+    optimizer = sgd(lr = 0.1)
+"""
+
+
+def test_contractions_that_differ_in_where_their_results_go_share_their_code(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """The gradient of a convolution: as many lines of the filter reach the image's first lines as its last ones."""
+    file = tmp_path / "images.gc"
+    file.write_text(IMAGES)
+    called = re.findall(r"call void @(contract[.\d]*)\(", stage_text(file, "llvm"))
+    assert sorted(called.count(name) for name in dict.fromkeys(called))[-4:] == [2, 2, 2, 2]
+
+
 def test_the_backward_of_gelu_keeps_one_tensor_beside_its_value(tmp_path) -> None:  # type: ignore[no-untyped-def]
     file = tmp_path / "gelu.gc"
     file.write_text(
