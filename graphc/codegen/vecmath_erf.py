@@ -27,9 +27,6 @@ def _in_pieces(x: Lanes) -> Lanes:
     t = x.abs().at_most(ERF_END)
     shifted, piece = t.nearest_multiple(1 / ERF_STEP)
     r = piece.fma(-ERF_STEP, t)  # exact
-    first, *rows = (vecmath_lookup.look_up(row, shifted.bits()) for row in ERF)
-    p = rows[-1]
-    for row in rows[-2::-1]:
-        p = p.fma(r, row)
+    first, p = vecmath_lookup.look_up(ERF[0], shifted.bits()), vecmath_lookup.polynomial(ERF[1:], shifted.bits(), r)
     near = piece.lt(1.5)
     return near.choose(t, r).fma(p, near.choose(t, first)).copysign(x)

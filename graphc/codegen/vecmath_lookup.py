@@ -1,7 +1,8 @@
-"""exp and tanh of binary32 where a register holds 16 numbers: 2**(k/16) is looked up, and what is left is small.
+"""exp and tanh of binary32 where a register holds 16 numbers, from which an instruction picks by index.
 
-With y = x log2 e rounded to sixteenths, x = y ln 2 + r and |r| <= ln(2) / 32: a polynomial of degree 3 or 4 for one of
-degree 6. Adding 1.5 * 2**19 does the rounding and leaves the sixteenths in the lowest bits, the index of the table.
+exp looks up 2**(k/16), and what is left is small. With y = x log2 e rounded to sixteenths, x = y ln 2 + r and
+|r| <= ln(2) / 32: a polynomial of degree 3 for one of degree 6. Adding 1.5 * 2**19 does the rounding and leaves the
+sixteenths in the lowest bits, the index of the table. tanh is a polynomial of its own in each of 16 pieces.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from graphc.codegen.llvm import Value, const_vector, lanes, poison
+from graphc.codegen.vecmath_pieces import TANH, TANH_END, TANH_START
 from graphc.codegen.vecmath_shared import BINARY32, Lanes
-from graphc.codegen.vecmath_tables import FLOAT, LN2, LOG2_E, POWERS, POWERS_LOST
+from graphc.codegen.vecmath_tables import LN2, LOG2_E, POWERS, POWERS_LOST
 
 ENTRIES, BITS = 16, 4
 
@@ -21,13 +23,6 @@ def fits(x: Lanes) -> bool:
     """Whether the target looks up 16 floats in an instruction."""
     target = x.function.target
     return x.format is BINARY32 and target.is_x86 and target.vector_bytes == 64
-
-
-_HALVES = tuple(
-    float(x) for x in (np.array(POWERS, "f4").view("i4") - (np.arange(16, dtype="i4") << (23 - BITS))).view("f4") / 2
-)
-"""Half of POWERS, k taken from the highest bits of the mantissa: `index << 19` adds it again, besides the exponent."""
-_HALVES_LOST = tuple(x / 2 for x in POWERS_LOST)
 
 
 def parts(x: Lanes) -> tuple[Lanes, Lanes]:
@@ -40,20 +35,20 @@ def parts(x: Lanes) -> tuple[Lanes, Lanes]:
 
 
 def tanh(x: Lanes) -> Lanes:
-    """h / (h + 1) of h = (e**2|x| - 1) / 2, with the sign of x; h - h (h / (h + 1)) is more exact for small h.
+    """tanh(middle) + r p(r) with the sign of x, in pieces: the exponent and half an octave say which."""
+    size = x.abs().at_most(TANH_END)
+    piece = size.at_least(TANH_START).bits().shift_right(BINARY32.mantissa - 1)
+    middle, *rows = TANH
+    r = size - look_up(middle, piece)  # exact
+    return polynomial(rows, piece, r).copysign(x)
 
-    e**2|x| / 2 is s e**2r of a power s of two, in sixteenths. s - 1/2 is exact up to s = 1, where rounding
-    s itself matters: what it lost is added to the small terms. Beyond, tanh hardly depends on it.
-    """
-    size = x.abs().at_most(FLOAT.tanh_high)
-    rounded, y = size.nearest_multiple(2 * LOG2_E, BITS)
-    r = y.fma(-LN2[0] / 2, size)  # half of the rest
-    index = rounded.bits()
-    s = (look_up(_HALVES, index).bits() + (index << (23 - BITS))).as_float()
-    small = (s * (r * r)).fma(r.polynomial((4 / 2, 8 / 6, 16 / 24)), look_up(_HALVES_LOST, index))
-    h = (s - 0.5) + (s + s).fma(r, small)
-    ratio = h / (h + 1)
-    return h.lt(1).choose((-h).fma(ratio, h), ratio).copysign(x)
+
+def polynomial(rows: Sequence[Sequence[float]], index: Lanes, r: Lanes) -> Lanes:
+    """The polynomial of each lane's piece at r, by Horner; row k has the coefficients of r^k."""
+    *lower, p = (look_up(row, index) for row in rows)
+    for coefficient in reversed(lower):
+        p = p.fma(r, coefficient)
+    return p
 
 
 def look_up(entries: Sequence[float], index: Lanes) -> Lanes:

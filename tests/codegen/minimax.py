@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import mpmath as mp
 import numpy as np
 
 mp.mp.dps = 60
 TINY = 1e-9  # in place of 0, where the quotients are 0 / 0
+TANH_DEGREE, TANH_END = 6, 9.02  # tanh is 1 from there on
 ERF_STEP = mp.mpf(267665) / 2**20  # between the middles of pieces: of all steps, the one whose erf(i step) round best
 Real = Callable[[mp.mpf], mp.mpf]
 
@@ -118,6 +120,45 @@ def erf_pieces() -> list[list[float]]:
     return [list(row) for row in zip(*pieces, strict=True)]
 
 
+def tanh_pieces() -> list[list[float]]:
+    """The middles of the pieces and the coefficients about them, as they lie in vecmath_pieces.py.
+
+    Piece 0 reaches up to 1/16, the others are half octaves. The entry of a piece is that of the four lowest of the bits
+    from the highest bit of the mantissa on.
+    """
+    edges = [TINY, *(2.0**octave * part for octave in range(-4, 4) for part in (1, 1.5))]
+    edges[-1] = TANH_END
+    pieces = []
+    for i, (low, high) in enumerate(pairwise(edges)):
+        middle = 0.0 if i == 0 else _best_middle((low + high) / 2)
+        coefficients, _ = remez(
+            partial(_tanh_slope, middle),
+            lambda r, middle=middle: abs(r / mp.tanh(middle + r)),
+            low - middle,
+            high - middle,
+            TANH_DEGREE - 1,
+        )
+        pieces.append([float(np.float32(float(x))) for x in (middle, mp.tanh(middle), *coefficients)])
+    first = int(np.float32(edges[1]).view(np.int32)) >> 22
+    entries = [pieces[(k - first + 1) % 16] for k in range(16)]
+    return [list(row) for row in zip(*entries, strict=True)]
+
+
+def _tanh_slope(middle: float, r: mp.mpf) -> mp.mpf:
+    return (mp.tanh(middle + r) - mp.tanh(middle)) / r if abs(r) > TINY else mp.sech(middle) ** 2
+
+
+def _best_middle(near: float) -> float:
+    """Of the floats about there the one whose tanh is nearest to a float."""
+
+    def lost(middle: float) -> mp.mpf:
+        exact = mp.tanh(middle)
+        nearest = np.float32(float(exact))
+        return abs(exact - float(nearest)) / float(np.spacing(nearest))
+
+    return min((float(np.float32(near * (1 + k * 2.0**-14))) for k in range(-200, 201)), key=lost)
+
+
 if __name__ == "__main__":
     for kind in (np.float32, np.float64):
         for fit in fits():
@@ -126,5 +167,5 @@ if __name__ == "__main__":
                 numbers, error = remez(fit.function, fit.weight, fit.low, fit.high, degree)
                 text = ", ".join(repr(float(kind(float(number)))) for number in numbers)
                 print(f"{fit.name} = ({text})    # 2^{float(mp.log(error, 2)):.1f}")  # noqa: T201
-    for row in erf_pieces():
+    for row in (*erf_pieces(), *tanh_pieces()):
         print(f"({', '.join(map(repr, row))}),")  # noqa: T201
