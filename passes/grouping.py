@@ -19,6 +19,7 @@ from graphc.ops.movement import is_joined
 from graphc.ops.op import IndexMap, Pointwise, Reduction, Structured
 from graphc.passes.cost import weight
 
+GREATEST = frozenset({"max_pool", "argmax_pool"})
 FRESH = frozenset({"pad", "concat", "gather", "bf16_pairs"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
 EPILOGUE = 64  # instructions of an epilogue: it stands between the products
@@ -128,6 +129,9 @@ class _Builder:
         if node.op == "item":  # a name of a result, not another kernel
             self.group_of[node] = self.group_of[node.inputs[0]]
             return
+        if (twin := self._same_windows(node)) is not None:
+            self._put(node, twin, dict.fromkeys(self.group_of[s] for s in self.sources(node.inputs[0])))
+            return
         read = dict.fromkeys(s for x in node.inputs for s in self.sources(x))
         groups = dict.fromkeys(self.group_of[s] for s in read)
         latest = max(groups, key=lambda g: g.place, default=None)
@@ -152,6 +156,13 @@ class _Builder:
             if follows and group.folded == tuple(node.attr("axes")) and self.obstacle(node, group) is None:
                 return group
         return None
+
+    def _same_windows(self, node: Node) -> Group | None:
+        """The group that looks for the greatest elements of the same windows, if the node does that."""
+        if node.op not in GREATEST:
+            return None
+        twins = (x for x in self.users[node.inputs[0]] if x.op in GREATEST and x.attrs == node.attrs)
+        return next((self.group_of[x] for x in twins if x in self.group_of), None)
 
     def _new(self, node: Node, after: Group | None, groups: dict[Group, None]) -> None:
         place = self._place_after(after.place if after is not None else 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphc.ir.node import Node, make
 from graphc.ir.rewrite import Rule, rule
 from graphc.ir.types import BOOL, DType
-from graphc.passes.match import is_splat, splat, splat_value
+from graphc.passes.match import is_positive_zero, is_splat, splat, splat_value
 
 OPPOSITE = {"lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq"}
 
@@ -106,6 +106,26 @@ def where_where(node: Node) -> Node | None:
     return None
 
 
+@rule("where")
+def where_spread(node: Node) -> Node | None:
+    """where(x > c, pool_spread(dy, argmax_pool(x)), 0) -> pool_spread(where(max_pool(x) > c, dy, 0), argmax_pool(x))
+
+    Likewise for other comparisons: what is spread comes to elements that are their windows' greatest ones.
+    """
+    condition, spread, nothing = node.inputs
+    if condition.op not in OPPOSITE or spread.op != "pool_spread" or not is_positive_zero(nothing):
+        return None
+    (x, bound), (dy, place) = condition.inputs, spread.inputs
+    value = splat_value(bound)
+    windows = {name: number for name, number in spread.attrs_dict.items() if name != "size"}
+    if value is None or place.op != "argmax_pool" or place.inputs[0] is not x or place.attrs_dict != windows:
+        return None
+    greatest = make("max_pool", x, **windows)
+    wanted = make(condition.op, greatest, splat(value, greatest.type))
+    kept = make("where", wanted, dy, splat(0.0, dy.type))
+    return make("pool_spread", kept, place, **spread.attrs_dict)
+
+
 @rule("cast")
 def cast_same(node: Node) -> Node | None:
     """cast(x) to its own type -> x"""
@@ -145,5 +165,5 @@ def _holds(source: DType, target: DType) -> bool:
 
 LOGIC_RULES: tuple[Rule, ...] = (
     logic_constant, logic_same, not_not, not_comparison, compare_self, compare_bool,
-    where_constant, where_same, where_not, where_bool, where_where, cast_same, cast_cast,
+    where_constant, where_same, where_not, where_bool, where_where, where_spread, cast_same, cast_cast,
 )  # fmt: skip

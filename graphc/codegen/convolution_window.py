@@ -6,9 +6,10 @@ vectors run along the last spatial axis instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeVar
 
 from graphc.codegen import loops
 from graphc.codegen.convolution import Body
@@ -19,6 +20,7 @@ from graphc.codegen.kernel import (
     Affine,
     Buffer,
     Call,
+    Cast,
     Const,
     Fold,
     For,
@@ -34,12 +36,15 @@ from graphc.codegen.kernel import (
 from graphc.codegen.scalars import linear
 from graphc.ir.dims import product as product_of
 from graphc.ir.node import Node
-from graphc.ir.types import BOOL, I32
+from graphc.ir.types import BOOL, I32, U8
 from graphc.ops.bfloat import elements_of
 
 IMAGE_OPS = frozenset({"window_spread", "pool_spread", "conv_data"})
 GREATEST_OPS = frozenset({"max_pool", "argmax_pool"})
 LOWEST = float("-inf")
+NO_TAP = {U8: 255, I32: -1}  # where there is no window
+Found = tuple[Scalar, Scalar]  # a value, and its tap's number
+T = TypeVar("T")
 
 
 def is_depthwise(node: Node) -> bool:
@@ -49,10 +54,10 @@ def is_depthwise(node: Node) -> bool:
     return bool(node.attr("groups") == x.shape[-1] == y.shape[-1]) and elements_of(node) is None
 
 
-def build(node: Node, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> Body:
-    """(statements, scratch buffers) of a group around a pooling op or a depthwise convolution."""
-    nest = _Nest(node, outputs, inputs)
-    return (nest.weights() if node.op == "conv_weights" else nest.pixels()), nest.scratch
+def build(nodes: Sequence[Node], outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> Body:
+    """(statements, scratch buffers) of a group around a depthwise convolution, or pooling ops of the same windows."""
+    nest = _Nest(nodes, outputs, inputs)
+    return (nest.weights() if nest.node.op == "conv_weights" else nest.pixels()), nest.scratch
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class _Tap:
 
 
 class _Nest:
-    def __init__(self, node: Node, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> None:
+    def __init__(self, nodes: Sequence[Node], outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffer]) -> None:
+        node, self.nodes = nodes[0], nodes
         self.node, self.outputs, self.inputs = node, outputs, inputs
         self.first = inputs[node.inputs[0]]
         self.second = inputs[node.inputs[1]] if len(node.inputs) > 1 else None
@@ -91,7 +97,7 @@ class _Nest:
         images = [self.bordered(self.first, low, high, LOWEST if self.node.op in GREATEST_OPS else 0.0)]
         if self.node.op == "pool_spread":
             assert self.second is not None
-            images.append(self.bordered(self.second, low, high, -1, "places"))
+            images.append(self.bordered(self.second, low, high, NO_TAP[self.second.dtype], "places"))
         before = tuple(s for x in images for s in x.before)
         each = tuple(s for x in images for s in x.each)
         return (*before, For(self.n, (*each, *self._runs(images, axes, [], []))))
@@ -120,7 +126,19 @@ class _Nest:
         spatial = (affine(j) * r.step + r.first for j, r in zip(pixel, runs, strict=True))
         at = (affine(self.n), *spatial, affine(self.channel))
         taps = list(self._taps(runs, pixel, axes))
+        if self.node.op in GREATEST_OPS:
+            values = self._greatest(images[0], taps)
+            return epilogue(self.node, self.outputs, self.inputs, at, values[self.node], values)
         return epilogue(self.node, self.outputs, self.inputs, at, self._value(images, taps, at))
+
+    def _greatest(self, image: Image, taps: list[_Tap]) -> dict[Node, Scalar]:
+        """The greatest element of one window, or the number of its tap, or both."""
+        channel = affine(self.channel)
+        elements = [Load(self.first.dtype, image.buffer, image.at(*t.at, channel)) for t in taps]
+        if [node.op for node in self.nodes] == ["max_pool"]:
+            return {self.node: _greatest(elements)}
+        best, place = _first_greatest(elements)
+        return {node: best if node.op == "max_pool" else Cast(node.dtype, place) for node in self.nodes}
 
     def _taps(self, runs: list[Run], pixel: list[Var], axes: list[Axis]) -> Iterator[_Tap]:
         """The taps that meet a pixel of the result, in the order of the weights."""
@@ -144,19 +162,15 @@ class _Nest:
         match self.node.op:
             case "window_sum" | "window_spread":
                 return _folded("add", elements)
-            case "max_pool":
-                return _folded("max", elements)
-            case "argmax_pool":
-                return _first_greatest(elements)
             case "pool_pick":
                 assert self.second is not None
-                place = Load(I32, self.second, linear(self.second, at))
+                place = _tap(self.second, linear(self.second, at))
                 value: Scalar = zero
                 for tap, element in zip(taps, elements, strict=True):
                     value = Select(dtype, _is(place, tap.number), element, value)
                 return value
             case "pool_spread":
-                places = [Load(I32, images[1].buffer, images[1].at(*t.at, channel)) for t in taps]
+                places = [_tap(images[1].buffer, images[1].at(*t.at, channel)) for t in taps]
                 rows = zip(taps, places, elements, strict=True)
                 return _folded("add", [Select(dtype, _is(place, t.number), x, zero) for t, place, x in rows])
         return self._weighted(taps, elements)
@@ -237,16 +251,36 @@ def _folded(op: str, values: list[Load] | list[Select]) -> Scalar:
     return total
 
 
-def _first_greatest(values: list[Load]) -> Scalar:
-    """The number (i32) of the first greatest value; a NaN is greater than all."""
-    best: Scalar = values[0]
-    place: Scalar = Const(I32, 0)
-    for number, value in enumerate(values[1:], 1):
-        not_below = Call(BOOL, "not", (Call(BOOL, "le", (value, best)),))  # greater, or a NaN
-        better = Call(BOOL, "and", (not_below, Call(BOOL, "eq", (best, best))))
-        place = Select(I32, better, Const(I32, number), place)
-        best = Select(value.dtype, better, value, best)
-    return place
+def _in_pairs(values: Sequence[T], combine: Callable[[T, T], T]) -> T:
+    """All values combined, neighbours first: few of the steps wait for each other."""
+    while len(values) > 1:
+        pairs = [combine(*values[i : i + 2]) for i in range(0, len(values) - 1, 2)]
+        values = [*pairs, *values[2 * len(pairs) :]]
+    return values[0]
+
+
+def _greatest(values: Sequence[Scalar]) -> Scalar:
+    """The greatest value; a NaN is greater than all, and of zeros it is the first."""
+    return _in_pairs(values, lambda left, right: Call(left.dtype, "max", (right, left)))
+
+
+def _first_greatest(values: Sequence[Scalar]) -> Found:
+    """(the greatest value, the number of the first such one as an i32); a NaN is greater than all."""
+
+    def better(left: Found, right: Found) -> Found:
+        (a, before), (b, behind) = left, right
+        not_below = Call(BOOL, "not", (Call(BOOL, "le", (b, a)),))  # greater, or one of them a NaN
+        is_right = Call(BOOL, "and", (not_below, Call(BOOL, "eq", (a, a))))
+        return Select(a.dtype, is_right, b, a), Select(I32, is_right, behind, before)
+
+    numbered: list[Found] = [(value, Const(I32, number)) for number, value in enumerate(values)]
+    return _in_pairs(numbered, better)
+
+
+def _tap(places: Buffer, at: Affine) -> Scalar:
+    """The number of a tap as an i32: as wide as an element, so that masks of both are alike."""
+    number = Load(places.dtype, places, at)
+    return number if places.dtype == I32 else Cast(I32, number)
 
 
 def _is(place: Scalar, number: int) -> Scalar:

@@ -61,7 +61,7 @@ def lower(name: str, outputs: Mapping[Node, Buffer], inputs: Mapping[Node, Buffe
     elif structured and structured[0].definition.kernel == "convolution" and not is_depthwise(structured[0]):
         body, scratch = convolution.build(structured[0], outputs, inputs, target)
     elif structured and structured[0].definition.kernel in ("convolution", "window"):
-        body, scratch = convolution_window.build(structured[0], outputs, inputs)
+        body, scratch = convolution_window.build(structured, outputs, inputs)
     else:
         body, scratch = loops.build(outputs, inputs)
         body, sums = streamed(body)

@@ -2,11 +2,13 @@
 
 Every result pixel stands for a window of `size` taps, whose first one is at pixel * stride - low.  Taps outside of the
 image take no part.  Averages and Lp norms are said with `window_sum`; the greatest element's gradient goes to the
-place that `argmax_pool` names: the first one in row-major order, or the first NaN.
+place that `argmax_pool` names: the first one in row-major order, or the first NaN.  A place is the number of a tap: a
+byte, for it is stored from the forward pass to the backward one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -15,12 +17,17 @@ import numpy as np
 
 from graphc.ir.dims import Dim
 from graphc.ir.node import Node, make
-from graphc.ir.types import F64, I32, TensorType
+from graphc.ir.types import F64, I32, U8, DType, TensorType
 from graphc.ops.convolution_rules import Ints, Windows, check_image, check_size, check_windows
 from graphc.ops.op import Array, Cotangents, Sample, Structured, expect, register
 from graphc.ops.rules import check_kind, text
 
 GEOMETRY = ("window", "stride", "low", "high")
+
+
+def tap_type(window: Ints) -> DType:
+    """The type of the number of a tap; the greatest value of a byte is left for a place that is none."""
+    return U8 if math.prod(window) <= 255 else I32
 
 
 def windows_of(window: Ints, stride: Ints, low: Ints, high: Ints) -> Windows:
@@ -162,18 +169,19 @@ class MaxPool(Pool):
 class ArgmaxPool(Pool):
     """argmax_pool(x, window, stride, low, high): where each window's first greatest element is, as a tap's number.
 
-    Taps (i32) are counted from 0 in row-major order.  A NaN counts as the greatest, a tap outside of the image as -inf.
+    Taps (of `tap_type`) are counted from 0 in row-major order.  A NaN counts as the greatest, a tap outside as -inf.
     """
 
     name = "argmax_pool"
     differentiable = False
 
     def infer(self, x: TensorType, *, window: Ints, stride: Ints, low: Ints, high: Ints) -> TensorType:
-        return self.check(x, window, stride, low, high).with_dtype(I32)
+        return self.check(x, window, stride, low, high).with_dtype(tap_type(window))
 
     def evaluate(self, x: Array, *, window: Ints, stride: Ints, low: Ints, high: Ints) -> Array:
         padded, counts = _padded(x, low, high, -np.inf), _counts(x, window, stride, low, high)
-        return np.argmax([padded[places] for places in _taps(window, stride, counts)], axis=0).astype(np.int32)
+        found = np.argmax([padded[places] for places in _taps(window, stride, counts)], axis=0)
+        return found.astype(tap_type(window).numpy)
 
     def samples(self, size: int) -> Iterator[Sample]:
         for x, attrs in self.cases(size):
@@ -184,7 +192,7 @@ class ArgmaxPool(Pool):
 class PoolSpread(Pool):
     """pool_spread(dy, place, size, window, stride, low, high): zeros with each element of dy at one tap of its window.
 
-    `place` (i32, of dy's shape) names the tap; a number that is no tap drops the element.
+    `place` (of dy's shape and `tap_type`) names the tap; a number that is no tap drops the element.
     """
 
     name = "pool_spread"
@@ -200,8 +208,9 @@ class PoolSpread(Pool):
         low: Ints,
         high: Ints,
     ) -> TensorType:
-        expect(place == dy.with_dtype(I32), f"{self.name}: the taps of {dy} cannot be {place}", 0, 1)
-        return check_spread(self, dy, size, window, stride, low, high)
+        x = check_spread(self, dy, size, window, stride, low, high)
+        expect(place == dy.with_dtype(tap_type(window)), f"{self.name}: the taps of {dy} cannot be {place}", 0, 1)
+        return x
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
         return make("pool_pick", dy, node.inputs[1], **self.geometry(node)), None
@@ -216,12 +225,16 @@ class PoolSpread(Pool):
     def samples(self, size: int) -> Iterator[Sample]:
         for x, attrs in self.cases(size):
             y = TensorType(F64, _result(x, attrs))
-            yield Sample((y, y.with_dtype(I32)), {"size": x[1:-1], **attrs}, integers=(0, _tap_count(attrs)))
+            yield Sample(
+                (y, y.with_dtype(tap_type(attrs["window"]))),
+                {"size": x[1:-1], **attrs},
+                integers=(0, _tap_count(attrs)),
+            )
 
 
 @register
 class PoolPick(Pool):
-    """pool_pick(x, place, window, stride, low, high): the element of each window at the tap that `place` (i32) names.
+    """pool_pick(x, place, window, stride, low, high): the element of each window at the tap that `place` names.
 
     0 for a tap outside of the image, and for a number that is no tap.
     """
@@ -232,7 +245,8 @@ class PoolPick(Pool):
         self, x: TensorType, place: TensorType, *, window: Ints, stride: Ints, low: Ints, high: Ints
     ) -> TensorType:
         y = self.check(x, window, stride, low, high)
-        expect(place == y.with_dtype(I32), f"{self.name}: the taps of {x} are {y.with_dtype(I32)}, not {place}", 0, 1)
+        taps = y.with_dtype(tap_type(window))
+        expect(place == taps, f"{self.name}: the taps of {x} are {taps}, not {place}", 0, 1)
         return y
 
     def vjp(self, node: Node, dy: Node) -> Cotangents:
@@ -248,7 +262,7 @@ class PoolPick(Pool):
 
     def samples(self, size: int) -> Iterator[Sample]:
         for x, attrs in self.cases(size):
-            place = TensorType(I32, _result(x, attrs))
+            place = TensorType(tap_type(attrs["window"]), _result(x, attrs))
             yield Sample((TensorType(F64, x), place), attrs, integers=(0, _tap_count(attrs)))
 
 

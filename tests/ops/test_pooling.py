@@ -14,7 +14,7 @@ from graphc.graph_function import compile_graph
 from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph
 from graphc.ir.node import OPS, leaf, make
-from graphc.ir.types import F32, I32, TensorType, TypeMismatch
+from graphc.ir.types import F32, I32, U8, TensorType, TypeMismatch
 
 B = symbol("B")
 PLAIN = {"window": (2, 2), "stride": (2, 2), "low": (0, 0), "high": (0, 0)}
@@ -97,6 +97,36 @@ def test_nan_is_the_greatest_and_takes_the_gradient() -> None:
     np.testing.assert_array_equal(np.isnan(found["dx"]).ravel(), [False, True, True, False])
 
 
+@pytest.mark.parametrize("taps", [255, 256])
+def test_windows_of_as_many_taps_as_a_byte_can_number(taps: int) -> None:
+    """Of one more the places are wider: a byte's greatest number stands for none."""
+    x = leaf("input", "x", TensorType(F32, (1, 2 * taps + 1, 1)))
+    attrs = {"window": (taps,), "stride": (taps,), "low": (0,), "high": (0,)}
+    y = make("max_pool", x, **attrs)
+    place = make("argmax_pool", x, **attrs)
+    assert place.dtype == (U8 if taps == 255 else I32)
+    graph = Graph("wide", (x,), {"y": y, "at": place, "dx": y.definition.vjp(y, y + 1.0)[0]})
+    values = np.zeros(x.shape, np.float32)
+    values[0, taps - 1], values[0, taps], values[0, 2 * taps] = 2, 3, 4
+    found, _ = compile_graph(graph)({"x": values}, {})
+    np.testing.assert_array_equal(found["y"].ravel(), [2, 3])
+    np.testing.assert_array_equal(found["at"].ravel(), [taps - 1, 0])
+    assert {int(i): float(found["dx"][0, i, 0]) for i in np.flatnonzero(found["dx"])} == {taps - 1: 3, taps: 4}
+
+
+@pytest.mark.parametrize("window", [2, 3, 5])
+def test_the_value_is_the_element_that_is_named(window: int) -> None:
+    """With the sign of a zero, whether the place is asked for or not."""
+    values = np.random.default_rng(7).choice([0.0, -0.0, -1.0], (2, 40, 3)).astype(np.float32)
+    x = leaf("input", "x", TensorType(F32, values.shape))
+    attrs = {"window": (window,), "stride": (2,), "low": (0,), "high": (0,)}
+    y, place = make("max_pool", x, **attrs), make("argmax_pool", x, **attrs)
+    named = make("pool_pick", x, place, **attrs)
+    both, _ = compile_graph(Graph("both", (x,), {"y": y, "at": place, "named": named}))({"x": values}, {})
+    alone, _ = compile_graph(Graph("alone", (x,), {"y": y}))({"x": values}, {})
+    assert both["y"].tobytes() == both["named"].tobytes() == alone["y"].tobytes()
+
+
 @pytest.mark.parametrize(
     ("op", "types", "changed", "words"),
     [
@@ -107,7 +137,7 @@ def test_nan_is_the_greatest_and_takes_the_gradient() -> None:
         ("window_sum", (TensorType(I32, (B, 4, 4, 3)),), {}, "float"),
         ("window_sum", (TensorType(F32, (B, 4)),), {}, "1 to 3 spatial axes"),
         ("window_spread", (TensorType(F32, (B, 2, 2, 3)),), {"size": (6, 4)}, "sizes [6, 4] give f32[B, 3, 2, 3]"),
-        ("pool_pick", (TensorType(F32, (B, 4, 4, 3)), TensorType(I32, (B, 4, 4, 3))), {}, "the taps of"),
+        ("pool_pick", (TensorType(F32, (B, 4, 4, 3)), TensorType(I32, (B, 2, 2, 3))), {}, "the taps of"),
     ],
 )  # fmt: skip
 def test_what_is_no_pooling(op: str, types: tuple[TensorType, ...], changed: dict[str, Any], words: str) -> None:

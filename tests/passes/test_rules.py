@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,10 @@ class Values:
         return leaf("input", "m", self.type(11, 2, 1, 6))
 
     @property
+    def dy(self) -> Node:
+        return leaf("input", "dy", self.m.type)
+
+    @property
     def d(self) -> Node:
         return leaf("input", "d", self.type(B, 1, T))
 
@@ -83,6 +88,24 @@ def cast(x: Node, dtype: DType) -> Node:
 
 def window(x: Node, start: tuple[int, ...], stop: tuple[Any, ...], step: tuple[int, ...] | None = None) -> Node:
     return make("slice", x, start=start, stop=stop, step=step or (1,) * len(start))
+
+
+WINDOWS = {"window": (2, 1), "stride": (1, 1), "low": (1, 0), "high": (0, 0)}
+
+
+def spread(dy: Node, x: Node, **windows: Any) -> Node:
+    """What goes to the greatest elements of overlapping windows of x, an image of m's size."""
+    place = make("argmax_pool", x, **{**WINDOWS, **windows})
+    return make("pool_spread", dy, place, size=(2, 1), **WINDOWS)
+
+
+def spread_where(v: Values, op: str, bound: float) -> Node:
+    return make("where", v.op(op, v.m, v.c(bound, *v.m.shape)), spread(v.dy, v.m), v.c(0.0, *v.m.shape))
+
+
+def spread_of_where(v: Values, op: str, bound: float) -> Node:
+    greatest = make("max_pool", v.m, **WINDOWS)
+    return spread(make("where", v.op(op, greatest, v.c(bound, *v.m.shape)), v.dy, v.c(0.0, *v.m.shape)), v.m)
 
 
 Case = tuple[str, Callable[[Values], Node], Callable[[Values], Node]]
@@ -134,6 +157,14 @@ FLOATS: list[Case] = [
         "where-where",
         lambda v: make("where", v.b, v.y, make("where", v.b, v.y, v.x)),
         lambda v: make("where", v.b, v.y, v.x),
+    ),
+    *(
+        (
+            "where-spread",
+            partial(spread_where, op=op, bound=bound),
+            partial(spread_of_where, op=op, bound=bound),
+        )
+        for op, bound in (("gt", 0.0), ("ge", -0.0), ("le", 1.0), ("lt", INF), ("eq", 0.0), ("ne", -INF))
     ),
     (
         "where-constant",
@@ -382,6 +413,15 @@ KEPT: list[Callable[[Values], Node]] = [
     lambda v: make("reduce_sum", broadcast(v.x, (3, 121), 1), axes=(0,)),
     lambda v: make("reduce_sum", v.c(0.1, 1 << 20), axes=(0,)),
     lambda v: make("cast", make("cast", v.x, dtype=I32), dtype=v.dtype),
+    lambda v: make("where", v.op("gt", v.m, v.dy), spread(v.dy, v.m), v.c(0.0, *v.m.shape)),
+    lambda v: make("where", v.op("gt", v.dy, v.c(0.0, *v.m.shape)), spread(v.dy, v.m), v.c(0.0, *v.m.shape)),
+    lambda v: make("where", v.op("gt", v.m, v.c(0.0, *v.m.shape)), spread(v.dy, v.m), v.c(-0.0, *v.m.shape)),
+    lambda v: make(
+        "where",
+        v.op("gt", v.m, v.c(0.0, *v.m.shape)),
+        spread(v.dy, v.m, low=(0, 0), high=(1, 0)),  # another window's tap
+        v.c(0.0, *v.m.shape),
+    ),
     lambda v: reshape(transpose(leaf("input", "q", v.type(2, 3)), 1, 0), 6),
 ]
 
