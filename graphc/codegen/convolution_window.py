@@ -279,8 +279,7 @@ def _first_greatest(values: Sequence[Scalar]) -> Found:
 
 def _tap(places: Buffer, at: Affine) -> Scalar:
     """The number of a tap as an i32: as wide as an element, so that masks of both are alike."""
-    number = Load(places.dtype, places, at)
-    return number if places.dtype == I32 else Cast(I32, number)
+    return Cast(I32, Load(places.dtype, places, at))
 
 
 def _is(place: Scalar, number: int) -> Scalar:
