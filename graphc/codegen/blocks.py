@@ -74,11 +74,18 @@ class Blocks:
     ) -> Iterator[Loop]:
         """Counts an i64 from `start` by `step` (> 0) while it is below `stop`; the test stands at the end.
 
+        Where the body is known to run once there is no loop.
         The body runs at least once, unless `may_be_empty` asks for a guard; `results` are then the values of `carried`
         when it does not run. A body that carries values must set `loop.next`, one for each.
         """
         first, last = _i64(start), _i64(stop)
         low, high = known(first), known(last)
+        if low is not None and high is not None and low < high <= low + step:
+            once = Loop(const("i64", low), list(carried))
+            yield once
+            _check_next(once.next, carried)
+            once.results = list(once.next)
+            return
         before, done, guarded = (
             self.block,
             self.fresh("done"),

@@ -153,10 +153,13 @@ class _Driver:
         """Panels are shared out, or row tiles, whichever is more even; panels if both are. Row tiles if asked to."""
         f, tiles = self.f, self.tiles
         part, parts = (f[name] for name in PART)
-        if self.contraction.row_tile is not None:
+        panels = self._panels()
+        if self.contraction.row_tile is not None or panels == 1:
             self.tile_range = share(f, tiles, part, parts)
             return
-        panels = self._panels()
+        if tiles == 1:
+            self.panel_range = share(f, panels, part, parts)
+            return
         most_panels, most_tiles = (f.sdiv(f.sub(f.add(parts, n), 1), parts) for n in (panels, tiles))
         by_panels = f.icmp("sle", self._i64(f.mul(most_panels, tiles)), f.mul(most_tiles, panels))
         one = const("i64", 1)

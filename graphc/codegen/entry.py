@@ -77,12 +77,13 @@ def emit_entry(
     With a `clock` it runs on one thread, and what the clock writes stands before the first kernel (0) and behind each.
     """
     params = [("ptr", name) for name in ("table", "dims", "arena", "team")]
-    f = Function(module, code.name, params, "i64", internal=False)
+    is_shared = code.program.is_parallel and clock is None
+    f = Function(module, code.name, params, "i64", internal=False, plain=is_shared)  # there is work beside its own
     scalars = _sizes(f, symbols)
     memory = _Memory(f, module, code, scalars)
     for bound in code.bounds:
         memory.check(bound)
-    if code.program.is_parallel and clock is None:
+    if is_shared:
         _run(f, module, code, scalars, _body(module, code, symbols), number)
     else:
         _alone(code, StepsCode(f, module, scalars, memory.address), clock or (lambda f, number: None))
@@ -105,7 +106,7 @@ def _sizes(f: Function, symbols: Sequence[Symbol]) -> ScalarCode:
 
 def _body(module: Module, code: EntryCode, symbols: Sequence[Symbol]) -> str:
     """The function that all threads run; returns its name."""
-    f = Function(module, f"{code.name}.body", BODY)
+    f = Function(module, f"{code.name}.body", BODY, plain=True)
     scalars = _sizes(f, symbols)
     memory = _Memory(f, module, code, scalars)
     thread = Thread(f["index"], f["count"], memory.own(f["index"]), f.icmp("eq", f["index"], 0))
