@@ -14,7 +14,7 @@ from graphc.codegen.kernel import Buffer, Kernel
 from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node, make
-from graphc.ir.types import BOOL, I64, DType
+from graphc.ir.types import BOOL, I32, I64, U8, DType
 from graphc.ops.build import cast, compare, fill, reduce, size_of
 from graphc.ops.op import IndexMap
 
@@ -99,8 +99,14 @@ def _use(node: Node) -> tuple[Node | None, Dim, int | None]:
 
 def out_of_range(bound: IndexBound) -> Kernel:
     """A kernel that stores whether any of the elements breaks the bound."""
-    value = cast(bound.index, I64)
-    bad = make("or", compare("lt", value, 0), make("ge", value, fill(size_of(bound.size, I64), value.shape)))
+    numbers, narrow = bound.index.dtype, range(-(2**31), 2**31)
+    limits = (bound.size, bound.ignore or 0)
+    fits = _holds(I32, numbers) and all(isinstance(limit, int) and limit in narrow for limit in limits)
+    kind = I32 if fits else I64
+    value = cast(bound.index, kind)
+    bad = make("ge", value, fill(size_of(bound.size, kind), value.shape))
+    if numbers != U8:
+        bad = make("or", compare("lt", value, 0), bad)
     if bound.ignore is not None:
         bad = make("and", bad, compare("ne", value, bound.ignore))
     source, flag = Buffer("index", bound.leaf.dtype, bound.leaf.shape), Buffer("flag", BOOL, (), "out")
