@@ -9,6 +9,10 @@ MODEL = (
     "dim B\nmodel m(x: f32[B, 3]) -> (y: f32[B]):\n    param w: f32[3] = zeros()\n    y = x @ w\n"
     "train m:\n    input t: f32[B]\n"
 )
+LOGITS = (
+    "dim B\nmodel m(x: f32[B, 3]) -> (p: f32[B, 4]):\n    param w: f32[3, 4] = zeros()\n    z = x @ w\n"
+    "    p = softmax(z)\ntrain m:\n    input t: i32[B]\n"
+)
 RIGHT = MODEL + "    loss = mse(y, t)\n    optimizer = sgd(lr=0.1)\n"
 
 TRAIN_CODES = (
@@ -53,6 +57,15 @@ TRAIN_CODES = (
         "A train section has a loss and an optimizer; hyper-parameters are float scalars that start as numbers.",
         MODEL + "    loss = mse(y, t)\n",
         RIGHT,
+    ),
+    E(
+        "GC0607",
+        "a loss of logits is given probabilities (a warning)",
+        "`cross_entropy` applies softmax itself, and `binary_cross_entropy` sigmoid: they take what stands before.\n"
+        "Given probabilities they apply it twice; such a model learns slowly and never becomes sure.\n"
+        "The loss of log-probabilities is `nll`.",
+        LOGITS + "    loss = cross_entropy(p, t)\n    optimizer = sgd(lr=0.1)\n",
+        LOGITS + "    loss = cross_entropy(z, t)\n    optimizer = sgd(lr=0.1)\n",
     ),
     E(
         "GC0701",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphc.frontend import elsewhere
 from graphc.frontend import syntax as s
 from graphc.frontend.resolve import ModuleScope
 from graphc.frontend.scope import Frame, Precision, Shared, nearest
@@ -72,8 +73,12 @@ def lookup_dim(shared: Shared, frame: Frame, name: str, span: Span) -> Dim | Non
             also = [(binding.span, "declared here")]
             shared.error("GC0305", f"the dimension `{name}` is not known here", span, also=also)
         return binding.dim
+    from graphc.frontend.functions import FUNCTIONS
+
     help = nearest(name, frame.dims)
-    if not help and frame.kind == "block":
+    if not help and len(name) > 1 and (meant := elsewhere.advice(name, FUNCTIONS)):
+        help = f"{meant} Uppercase names are dimensions" if meant.endswith("?") else meant
+    elif not help and frame.kind == "block":
         help = f"blocks are closed: add {name} to the block's dimensions [...]"
     elif not help:
         help = f"declare it: dim {name}"
@@ -120,7 +125,9 @@ def dtype_of(shared: Shared, frame: Frame, name: s.Identifier, *, is_param: bool
     if found is None and name.name in LATER_DTYPES:
         shared.unsupported(f"the element type {name.name} is", name.span, "GC0903", _instead_of(name.name))
     elif found is None:
-        help = nearest(name.name, [*DTYPES, "real"]) or "there are real, " + ", ".join(DTYPES)
+        same = elsewhere.DTYPES.get(name.name)
+        help = f"write {same}" if same else nearest(name.name, [*DTYPES, "real"])
+        help = help or "there are real, " + ", ".join(DTYPES)
         shared.error("GC0104", f"unknown element type `{name.name}`", name.span, help=help)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import OPERATORS, Operand, elementwise, to_tensor
 from graphc.frontend.dimension import binary_spine, fits_limits, lookup_dim, precision_of
+from graphc.frontend.elsewhere import advice, is_library
 from graphc.frontend.literal import fold, fold_unary
 from graphc.frontend.matmul import matmul
 from graphc.frontend.scope import Binding, Frame, Shared, nearest
@@ -165,6 +166,7 @@ def lookup(shared: Shared, frame: Frame, name: str, span: Span) -> Value:
     help = nearest(name, known)
     if not help and name in DTYPES:
         help = f"to convert: cast(x, {name})"
+    help = help or advice(name, FUNCTIONS)
     return shared.error("GC0101", f"unknown name `{name}`", span, help=help)
 
 
@@ -262,8 +264,11 @@ def _cotangent(shared: Shared, frame: Frame, node: s.Call) -> Value:
 
 
 def _attribute(shared: Shared, frame: Frame, node: s.Attribute) -> Value:
-    base = evaluate(shared, frame, node.base)
     name = node.name.name
+    if isinstance(node.base, s.Name | s.DimensionName) and _is_foreign(frame, node.base.name):
+        help = _instead(name, "functions have bare names: relu(x)")
+        return shared.error("GC0101", f"unknown name `{node.base.name}`", node.base.span, help=help)
+    base = evaluate(shared, frame, node.base)
     match base:
         case Poison():
             return POISON
@@ -275,7 +280,20 @@ def _attribute(shared: Shared, frame: Frame, node: s.Attribute) -> Value:
             return shared.error("GC0101", f"no instance {name}: there are {len(items)}", node.name.span)
         case Instance():
             return _member(shared, base, node)
-    return shared.error("GC0101", f"{describe(base)} has no `{name}`", node.name.span)
+    return shared.error("GC0101", f"{describe(base)} has no `{name}`", node.name.span, help=_instead(name, ""))
+
+
+def _instead(name: str, otherwise: str) -> str:
+    """What to write for a method or a library's function of that name."""
+    from graphc.frontend.functions import FUNCTIONS
+
+    return f"write {name}(x)" if name in FUNCTIONS else advice(name, FUNCTIONS) or otherwise
+
+
+def _is_foreign(frame: Frame, name: str) -> bool:
+    """Whether a name that means nothing here is that of another tool's library."""
+    means = name in frame.names or name in frame.dims or name in frame.module.modules or name in frame.module.broken
+    return is_library(name) and not means and frame.module.find(name) is None
 
 
 def _module_attribute(shared: Shared, found: object, base: ModuleValue, node: s.Attribute) -> Value:

@@ -36,6 +36,7 @@ def _cross_entropy(site: Site) -> Value:
     With `weights` a row is multiplied by the weight of its class, and the mean is by weight, too.
     """
     logits, labels = site.tensor("logits", "f"), site.tensor("labels", "fiu")
+    _warn_of_probabilities(site, "logits", logits, "softmax")
     given = site.operand("logits")
     axis = site.axis("axis", Operand(logits, given.span, given.name, given.origin, given.origin_text), -1)
     smoothing = float(site.number("smoothing", 0.0))
@@ -60,7 +61,16 @@ def _binary_cross_entropy(site: Site) -> Value:
     logit, target = site.tensor("logit", "f"), site.tensor("target")
     if logit.shape != target.shape or logit.dtype != target.dtype:
         _mismatch(site, "logit", logit, "target", target)
+    _warn_of_probabilities(site, "logit", logit, "sigmoid")
     return _reduced(site, site.make("binary_cross_entropy", logit.node, target.node).node)
+
+
+def _warn_of_probabilities(site: Site, name: str, logits: Tensor, function: str) -> None:
+    """A warning where a loss that applies softmax or sigmoid itself is given the result of one."""
+    if logits.node.op in ("softmax", "sigmoid"):
+        title = f"`{site.name}` takes logits, and these are the result of `{logits.node.op}`"
+        help = f"give it what stands inside of {logits.node.op}(...): the loss applies {function} itself"
+        site.shared.warn("GC0607", title, site.where(name), help=help)
 
 
 def _mismatch(site: Site, one: str, a: Tensor, two: str, b: Tensor) -> None:

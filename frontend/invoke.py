@@ -41,7 +41,7 @@ def call_block(
             for name in _memory_names(block):
                 target.members.setdefault(name, POISON)
         return _poisoned(block)
-    if not check_solved(shared, inner, block, None, node):
+    if not check_solved(shared, inner, block, arguments, node):
         return _poisoned(block)
     shared.active.append((block, span))
     shared.expanded[block] = None

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graphc.diagnostics import Diagnostic, Label
+from graphc.frontend.elsewhere import SIGNS
 from graphc.frontend.limits import Limits
 from graphc.source import Source, Span
 
+TAB = 4  # spaces that a tab in the indentation is taken for, once it has been reported
 OPENING = {"(": ")", "[": "]", "{": "}"}
 SOFT_KEYWORDS = {"input": "INPUT", "hyper": "HYPER", "metric": "METRIC"}
 _DECLARING = re.compile(
@@ -85,6 +87,7 @@ class Lexer:
         self._doc_end = 0
         self._brackets: list[Token] = []
         self._line: LogicalLine | None = None
+        self._has_tabs = False
 
     def read(self, lines: range | None = None) -> None:
         """Tokenises the text, or some lines of it (from 1)."""
@@ -146,12 +149,13 @@ class Lexer:
                 return
             if self._doc and self._doc_end != number - 1:
                 self._flush_doc(attach=False)
-            self._line = LogicalLine(indent, doc=self._flush_doc(attach=True))
+            width = len(line[:indent].expandtabs(TAB))
+            self._line = LogicalLine(width, doc=self._flush_doc(attach=True))
             tab = line.find("\t", 0, indent)
-            if tab >= 0:
-                self.report(
-                    "GC0006", "a tab in the indentation", start + tab, start + tab + 1, "", "indent with spaces"
-                )
+            if tab >= 0 and not self._has_tabs:
+                self._has_tabs = True  # the other lines are read as if a tab were spaces
+                help = "indent with spaces, everywhere in the file"
+                self.report("GC0006", "a tab in the indentation", start + tab, start + tab + 1, "", help)
         self._tokens(start + indent, start + len(line))
 
     def _comment_line(self, stripped: str, number: int) -> None:
@@ -228,11 +232,13 @@ class Lexer:
             self.report("GC0007", "this string has no end", at, end, "", 'close it with " on the same line')
             return end
         if character == "'":
-            self.report("GC0005", "strings are written with double quotes", at, at + 1)
+            self.report("GC0005", "strings are written with double quotes", at, at + 1, "", SIGNS["'"])
             return end
         if character.isascii():
-            self.report("GC0005", f"`{character}` means nothing here", at, at + 1)
-            return at + 1
+            stop = at + (2 if self.source.text[at : at + 2] in ("&&", "||") else 1)
+            title = f"`{self.source.text[at:stop]}` means nothing here"
+            self.report("GC0005", title, at, stop, "", SIGNS.get(character, ""))
+            return stop
         stop = at + 1
         while stop < end and not self.source.text[stop].isascii():
             stop += 1

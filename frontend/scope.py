@@ -152,8 +152,18 @@ class Shared:
         also: Iterable[tuple[Span, str]] = (),
         place: Span | None = None,
     ) -> Poison:
-        """Reports an error; returns poison, so that `return shared.error(...)` ends an evaluation."""
+        """Reports an error; returns poison, so that `return shared.error(...)` ends an evaluation.
+
+        What goes wrong inside of the standard library is shown at the call that led there.
+        """
         labels = (Label(span, text), *(Label(where, what) for where, what in also))
+        from graphc.frontend.standard import is_standard
+
+        if is_standard(span.source):
+            calls = [(block, where) for block, where in self.active if not is_standard(where.source)]
+            if calls and calls[-1][1] != calls[-1][0].name.span:  # the model itself is called by nobody
+                block, where = calls[-1]
+                labels, place = (Label(where, f"in this call of `{block.name.name}`"), *labels), None
         self.diagnostics.append(Diagnostic(code, title, labels, help, place=place))
         if len(self.diagnostics) > 20 * self.limits.errors:
             raise Stop

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand, as_type
 from graphc.frontend.dimension import dim_of, dtype_of, fits_limits
@@ -123,17 +125,42 @@ def check_argument(shared: Shared, frame: Frame, parameter: s.Parameter, given: 
     return as_type(shared, given, type, flexible, parameter.type.span, what)
 
 
-def check_solved(shared: Shared, frame: Frame, block: s.Block, where: Operand | None, call: s.Call) -> bool:
-    """Every generic has a value, but for those that the body makes; names the first that has none."""
+def check_solved(shared: Shared, frame: Frame, block: s.Block, arguments: Mapping[str, Operand], call: s.Call) -> bool:
+    """Every generic has a value, but for those that the body makes; names the first that has none.
+
+    Where an argument has another number of axes than its parameter, that is the reason.
+    """
     made = _made_by_body(frame, block)
     for generic in block.generics:
         binding = frame.dims[generic.name]
         if binding.dim is None and generic.name not in made:
+            if _other_rank(shared, frame, block, arguments):
+                return False
             help = f"give it at the declaration: {block.name.name}[{generic.name}=...]"
             title = f"the dimension `{generic.name}` of `{block.name.name}` does not follow from the arguments"
             shared.error("GC0305", title, call.span, help=help, also=[(generic.span, "declared here")])
             return False
     return True
+
+
+def _other_rank(shared: Shared, frame: Frame, block: s.Block, arguments: Mapping[str, Operand]) -> bool:
+    """Whether an argument's number of axes left sizes unsolved: that is reported."""
+    for parameter in block.parameters:
+        given, axes = arguments.get(parameter.name.name), parameter.type.axes
+        value = given.value if given is not None else None
+        if given is None or not isinstance(value, Tensor) or not any(unsolved(frame, axis) for axis in axes):
+            continue
+        least = len(axes) - (_leading(axes) is not None)
+        if value.rank < least or (value.rank > least and least == len(axes)):
+            wanted = parameter.type.span.text
+            title = f"`{parameter.name.name}` of `{block.name.name}` is {wanted}, not {value}"
+            has = f"a rank of {value.rank}, not {least}" + (" or more" if least < len(axes) else "")
+            also = [(parameter.type.span, "declared here"), *given.origins()]
+            missing = ", ".join([*map(str, value.shape), "1"])
+            help = f"an axis of size 1 is added by reshape(x, [{missing}])" if value.rank == least - 1 else ""
+            shared.error("GC0204", title, given.span, has, help=help, also=also)
+            return True
+    return False
 
 
 def _made_by_body(frame: Frame, block: s.Block) -> list[str]:

@@ -53,3 +53,8 @@ def standard(name: str) -> Declarations:
     """What `std.NAME` declares; one of `STANDARD`."""
     text = files("graphc.frontend").joinpath("std", f"{name}.gc").read_text(encoding="utf-8")
     return Declarations(Source(f"std/{name}.gc", text))
+
+
+def is_standard(source: Source) -> bool:
+    """Whether a text is a file of the standard library."""
+    return any(source is standard(name).source for name in STANDARD)

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from difflib import get_close_matches
 
 from graphc.diagnostics import Diagnostic, Label
+from graphc.frontend.elsewhere import EXPRESSION_WORDS, LINE_WORDS, SIGNS, advice
 from graphc.frontend.lexer import Token
 
 DECLARATION_WORDS = ("use", "dim", "const", "precision", "block", "model", "optimizer", "train")
@@ -14,19 +15,6 @@ STATEMENT_WORDS = (
     *("param", "state", "slot", "dim", "require", "scan", "carry", "emit", "for", "when", "probe", "grad"),
     *("input", "hyper", "metric", "optimizer"),
 )
-_WHERE = "both ways are computed, and one is taken: y = where(condition, yes, no)"
-_LOOP = "a loop over instances is `for one in layers:`, one at run time `scan t in T:`"
-_PIECE = "a reusable piece is `block f[D](x: f32[D]) -> (y: f32[D]):`, what is compiled a `model`"
-_OTHERS = {
-    **dict.fromkeys(("if", "elif", "else"), _WHERE),
-    "while": _LOOP,
-    **dict.fromkeys(("def", "fn", "func", "function", "class", "layer"), _PIECE),
-    **dict.fromkeys(("from", "import", "include"), 'write `use std.nn: dense`, or `use "./file.gc" as name`'),
-    **dict.fromkeys(("let", "var"), "a value is bound without a word: y = x + 1"),
-    "return": "outputs are named behind `->` and assigned in the body",
-    "print": "`probe name = value` makes an output of any value",
-}
-"""What other languages begin a line with, and what is written here."""
 _EXPRESSION = frozenset({"NUMBER", "STRING", "NAME", "DIM", "LPAR", "LSQB", "MINUS"})
 _OPERATORS = frozenset({"PLUS", "MINUS", "STAR", "SLASH", "FLOOR", "PERCENT", "AT", "POWER", "COMPARE", "AND", "OR"})
 _SIGNS = frozenset({"+", "-", "*", "/", "//", "%", "@", "**"})
@@ -52,6 +40,7 @@ _SHOWN = {
     "PIPE": "`|>`",
     "DIM_WORD": "`dim`",
 }
+_CASE = "Uppercase names are dimensions, lowercase names are values"
 _HEAD_END = {
     "block": "expected `:` after the block's outputs",
     "model": "expected `:` after the model's outputs",
@@ -77,19 +66,48 @@ def explain_line(tokens: Sequence[Token], index: int, accepted: AbstractSet[str]
     if index == 0:
         return _error(found, *_misplaced(found, inside))
     if found.type == "EQUAL" and "COMPARE" in accepted:
+        if index > 1 and tokens[index - 1].type == "DIM" and tokens[index - 2].type in ("LSQB", "COMMA"):
+            title = f"`{tokens[index - 1].text}=` belongs to the declaration of an instance"
+            return _error(found, title, f"param name = block[{tokens[index - 1].text}=...], and then name(x)")
         return _error(found, "`=` inside an expression", "to compare, write ==")
     if _is_word(found) and "NAME" in accepted:
-        return _error(found, f"`{found.text}` is a word of the language and cannot be a name", "choose another name")
+        is_axis = found.text == "dim" and tokens[index + 1].type == "EQUAL"
+        help = "the axis of a function is named by axis=" if is_axis else "choose another name"
+        return _error(found, f"`{found.text}` is a word of the language and cannot be a name", help)
     if found.type == "DIM" and "NAME" in accepted and "DIM" not in accepted:
-        help = "Uppercase names are dimensions, lowercase names are values"
+        help = advice(found.text, ()) or _CASE
         return _error(found, f"expected a lowercase name, found the dimension `{found.text}`", help)
     if found.type == "NAME" and "DIM" in accepted and "NAME" not in accepted:
-        help = "Uppercase names are dimensions, lowercase names are values"
-        return _error(found, f"expected a dimension, found `{found.text}`", help)
-    sign = tokens[index + 1] if index + 1 < len(tokens) else None
-    is_update = index == 1 and found.text in _SIGNS and sign is not None and sign.type == "EQUAL"
-    help = f"write {first.text} = {first.text} {found.text} ..." if is_update else ""
-    return _error(found, f"expected {_expected(accepted)}, found {_shown(found)}", help)
+        return _error(found, f"expected a dimension, found `{found.text}`", _CASE)
+    return _error(found, f"expected {_expected(accepted)}, found {_shown(found)}", _hint(tokens, index, accepted))
+
+
+def _hint(tokens: Sequence[Token], index: int, accepted: AbstractSet[str]) -> str:
+    """What may have been meant by a line whose token `index`, not its first, does not fit; or nothing."""
+    found, before = tokens[index], tokens[index - 1]
+    after = tokens[index + 1].type if index + 1 < len(tokens) else ""
+    first = next((token for token in tokens if token.type != "AT"), tokens[0])
+    if index == 1 and found.text in _SIGNS and after == "EQUAL":
+        return f"write {first.text} = {first.text} {found.text} ..."
+    if index == 1 and found.text == "==":
+        return f"to give it a value, write {first.text} = ..."
+    if index == 1 and found.type == "LPAR" and first.type == "NAME":
+        return LINE_WORDS.get(first.text, "a line gives a name to a value: y = f(x)")
+    if found.text in EXPRESSION_WORDS or before.text in EXPRESSION_WORDS:
+        return EXPRESSION_WORDS.get(found.text) or EXPRESSION_WORDS[before.text]
+    if before.type == "ARROW" and accepted == {"LPAR"}:
+        return "outputs have names: -> (y: f32[B])"
+    if found.type == "RSQB" and before.type == "DIM" and accepted == {"EQUAL"}:
+        return f"sizes are given by name, such as O={before.text}"
+    if found.type in ("COMMA", "RPAR") and accepted == {"COLON"}:
+        return f"say its type: {before.text}: f32[B]"
+    if found.type == "COLON" and before.type == "OPTIMIZER":
+        return "write optimizer = adam(lr = 1e-3)"
+    if found.type == "DOT" and after == "NUMBER":
+        return f"write 0.{tokens[index + 1].text}"
+    if "COMMA" in accepted and found.type in ("NAME", "DIM", "NUMBER", "STRING"):
+        return f"is a comma missing before {_shown(found)}?"
+    return ""
 
 
 def _is_word(token: Token) -> bool:
@@ -110,8 +128,8 @@ def _misspelt_keyword(tokens: Sequence[Token], index: int, inside: bool) -> Diag
         return None
     words = STATEMENT_WORDS if inside else DECLARATION_WORDS
     title, labels = f"`{tokens[0].text}` begins no declaration", (Label(tokens[0].span),)
-    if tokens[0].text in _OTHERS:
-        return Diagnostic("GC0011", title, labels, _OTHERS[tokens[0].text])
+    if tokens[0].text in LINE_WORDS:
+        return Diagnostic("GC0011", title, labels, LINE_WORDS[tokens[0].text])
     near = get_close_matches(tokens[0].text, words, n=1)
     if not near and index == 0:
         return None
@@ -125,8 +143,9 @@ def _misplaced(token: Token, inside: bool) -> tuple[str, str]:
     if inside and token.text in DECLARATION_WORDS:
         return f"`{token.text}` inside of a block", "move it to the beginning of a line"
     if not inside:
-        return f"expected a declaration, found {_shown(token)}", "they begin with " + ", ".join(DECLARATION_WORDS)
-    return f"expected a statement, found {_shown(token)}", ""
+        help = SIGNS.get(token.text) or "they begin with " + ", ".join(DECLARATION_WORDS)
+        return f"expected a declaration, found {_shown(token)}", help
+    return f"expected a statement, found {_shown(token)}", _CASE if token.type == "DIM" else SIGNS.get(token.text, "")
 
 
 def _expected(accepted: AbstractSet[str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.ir.dims import Dim, bounds
-from graphc.ir.types import TensorType
+from graphc.ir.types import TensorType, TypeMismatch
 from graphc.ops.op import expect
 from graphc.ops.rules import check_kind, is_dim
 
@@ -61,11 +61,9 @@ def check_windows(op: str, x: TensorType, spatial: tuple[Dim, ...], windows: Win
     for axis, (n, span, count) in enumerate(zip(spatial, windows.spans, windows.counts(spatial), strict=True)):
         padded = n + windows.low[axis] + windows.high[axis]
         most = bounds(count)[1]
-        expect(
-            most is None or most >= 1,
-            f"{op}: a window spans {span} elements, but axis {axis + 1} of {x} has {padded} with its padding",
-            position,
-        )
+        if most is not None and most < 1:
+            message = f"{op}: a window spans {span} elements, but axis {axis + 1} of {x} has {padded} with its padding"
+            raise TypeMismatch(message, (position,), "an image is [batch, spatial axes .., channels]")
 
 
 def check_image(op: str, x: TensorType, position: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from graphc.ir.node import Node, constant, make
-from graphc.ir.types import F64, I32, I64, U8, TensorType
+from graphc.ir.types import F64, I32, I64, U8, TensorType, TypeMismatch
 from graphc.ops.build import cast, compare, fill, reduce, size_of, splat, spread, where, zeros
 from graphc.ops.op import Array, Composite, Cotangents, Sample, expect, register
 from graphc.ops.rules import check_axis, check_kind, check_same, without
@@ -138,6 +138,9 @@ class CrossEntropy(Composite):
         valid = type(smoothing) is float and 0 <= smoothing < 1
         expect(valid, f"cross_entropy: smoothing {smoothing!r} is not in [0, 1)")
         if labels.dtype.is_float:
+            if labels.shape == rows.shape:
+                message = f"cross_entropy: class numbers are integers, not {labels}"
+                raise TypeMismatch(message, (1,), f"declare them {rows.with_dtype(I32)}, or use cast(..., i32)")
             check_same("cross_entropy", logits, labels)
             expect(ignore is None, "cross_entropy: ignore needs integer labels", 1)
             return rows
