@@ -10,13 +10,14 @@ import argparse
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import graphc
 from graphc import cli_compile, cli_model, cli_train
-from graphc.cli_report import BUG, INTERRUPTED, MISTAKE, fail, report_compile_error
-from graphc.runtime.errors import CompileError, GraphcError, InternalError
+from graphc.cli_report import BUG, INTERRUPTED, MISTAKE, fail, report_compile_error, report_warning
+from graphc.runtime.errors import CompileError, CompileWarning, GraphcError, InternalError
 
 DESCRIPTION = """\
 A compiler for neural networks: a model file goes in, native code for its forward pass, its gradients and its training
@@ -69,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = arguments.command
     as_json = getattr(arguments, "error_format", "text") == "json"
     try:
-        status = command(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", CompileWarning)
+            warnings.showwarning = report_warning
+            status = command(arguments)
         sys.stdout.flush()
         return status
     except CompileError as error:

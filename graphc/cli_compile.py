@@ -201,12 +201,10 @@ def run_check(arguments: argparse.Namespace) -> int:
     as_json = arguments.error_format == "json"
     report_diagnostics(found, as_json)
     if not as_json:
-        errors = len({(d.code, d.title, str(d.span)) for d in found if d.severity == "error"})
-        files = len(arguments.files)
-        say(
-            ("\n" if found else "")
-            + f"{counted(files, 'file')} checked, {counted(errors, 'error') if errors else 'no errors'}"
-        )
+        kinds = [one.severity for one in {(d.code, str(d.span)): d for d in found}.values()]
+        errors, warnings = kinds.count("error"), kinds.count("warning")
+        end = f"{counted(len(arguments.files), 'file')} checked, {counted(errors, 'error') if errors else 'no errors'}"
+        say(("\n" if found else "") + end + (f", {counted(warnings, 'warning')}" if warnings else ""))
     return MISTAKE if has_errors(found) else 0
 
 

@@ -11,8 +11,8 @@ from graphc.cli_report import say
 from graphc.runtime.errors import OptionError, counted
 
 
-def run_kernels(arguments: argparse.Namespace) -> int:
-    """The table of the kernels of one entry, the longest first."""
+def run_kernels(arguments: argparse.Namespace, entry: str) -> int:
+    """The table of the kernels of one entry of a model file, the longest first."""
     from graphc import driver
     from graphc.kernel_times import TimedModel, measure_peak
 
@@ -20,15 +20,15 @@ def run_kernels(arguments: argparse.Namespace) -> int:
         raise OptionError(f"{arguments.file} is compiled already: its kernels can be timed from the model file")
     timed = TimedModel(driver.compilation(arguments.file, **compile_options(arguments)))
     calls = entry_calls(timed.model, arguments.batch)
-    if arguments.kernels not in calls:
-        raise OptionError(f"this model has no entry `{arguments.kernels}` to time; it has {', '.join(calls)}")
+    if entry not in calls:
+        raise OptionError(f"this model has no entry `{entry}` to time; it has {', '.join(calls)}")
     sizes = bench_sizes(timed.model, arguments.batch)
-    found = timed.times(arguments.kernels, calls[arguments.kernels], sizes, arguments.seconds)
+    found = timed.times(entry, calls[entry], sizes, arguments.seconds)
     peak = measure_peak(timed.target)
     total = sum(one.seconds for one in found)
     rows = bench_rows(timed.model, arguments.batch)
     batch = f"batch {rows}, " if rows else ""
-    say(f"{arguments.kernels}: {counted(len(found), 'kernel')}, {total * 1e6:,.1f} us; {batch}one thread")
+    say(f"{entry}: {counted(len(found), 'kernel')}, {total * 1e6:,.1f} us; {batch}one thread")
     say(f"the machine: {peak.operations / 1e9:,.0f} GFLOP/s of f32, {peak.bandwidth / 1e9:,.0f} GB/s")
     out = sys.stdout
     out.write(f"{'kernel':>7}{'us':>12}{'share':>8}{'GFLOP/s':>10}{'GB/s':>8}{'roofline':>10}  what\n")

@@ -168,16 +168,16 @@ def _add_bench(commands: Commands) -> None:
         help="time the entries of a model on this machine",
         description=(
             "Times every entry of a model (forward, step, evaluate, gradients) on made-up data, as whole calls from\n"
-            "Python. With --kernels, the kernels of one entry on one thread, the longest first: operations and bytes\n"
-            "(all that it reads and writes, once) in a second, and the part of what the machine could do with them,\n"
-            "measured beside; above 100 % the data came out of caches."
+            "Python. Then, of a model file, the kernels of the step (or of forward) on one thread, the longest first:\n"
+            "operations and bytes (all that it reads and writes, once) in a second, and the part of what the machine\n"
+            "could do with them, measured beside; above 100 % the data came out of caches."
         ),
         epilog="example:\n  graphc bench digits.gc --batch 128\n  graphc bench digits.gc --kernels step",
     )
     command.add_argument("file", metavar="FILE", help="a model file .gc, or an artifact .gca")
     command.add_argument("--batch", type=int, default=32, metavar="N", help="every run-time dimension (default 32)")
     command.add_argument("--seconds", type=float, default=0.5, metavar="S", help="time for each entry (default 0.5)")
-    command.add_argument("--kernels", metavar="ENTRY", help="the kernels of this entry of a model file instead")
+    command.add_argument("--kernels", metavar="ENTRY", help="only the kernels of this entry of a model file")
     add_threads(command)
     add_compile_options(command)
     command.set_defaults(command=run_bench)
@@ -189,7 +189,7 @@ def run_bench(arguments: argparse.Namespace) -> int:
     if arguments.kernels is not None:
         from graphc.cli_kernels import run_kernels
 
-        return run_kernels(arguments)
+        return run_kernels(arguments, arguments.kernels)
     model = load_or_compile(arguments)
     model.init(seed=0)
     rows = bench_rows(model, arguments.batch)
@@ -204,7 +204,12 @@ def run_bench(arguments: argparse.Namespace) -> int:
     if model.threads > 1:
         for name in entry_calls(model, arguments.batch):
             say(f"{name}: {_sharing(model.team.runs(name))}")
-    return 0
+    if not arguments.file.endswith(".gc"):
+        return 0
+    from graphc.cli_kernels import run_kernels
+
+    sys.stdout.write("\n")
+    return run_kernels(arguments, "step" if "step" in model.signature.entries else "forward")
 
 
 def _sharing(runs: Runs) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-from graphc.runtime.errors import CompileError
+from graphc.runtime.errors import CompileError, CompileWarning
 
 MISTAKE, BUG, INTERRUPTED = 1, 70, 130
 """Exit statuses; good is 0."""
@@ -39,6 +39,21 @@ def fail(message: str, as_json: bool = False) -> None:
 def report_compile_error(error: CompileError, as_json: bool) -> None:
     """The diagnostics of a model file: rendered on standard error, or one JSON object a line on standard output."""
     report_diagnostics(error.diagnostics, as_json)
+
+
+def report_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """`warnings.showwarning` for the command line: what is said, without the place in the program of graphc."""
+    if isinstance(message, CompileWarning):
+        say("\n\n".join(_painted(one) for one in str(message).strip("\n").split("\n\n")) + "\n")
+    else:
+        say(f"{YELLOW}warning:{PLAIN} {message}" if has_colour(sys.stderr) else f"warning: {message}")
 
 
 def report_diagnostics(diagnostics: Iterable[object], as_json: bool) -> None:

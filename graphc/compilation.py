@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from graphc.codegen.epoch import SYMBOL as EPOCH
 from graphc.codegen.index_bounds import IndexBound, index_bounds
 from graphc.codegen.llvm import Module, assembly, compile_object
 from graphc.codegen.target import Target
+from graphc.diagnostics import Diagnostic
 from graphc.ir.graph import Graph
 from graphc.linking.link import link
 from graphc.passes import levels
@@ -40,8 +41,10 @@ class Options:
 class Compilation:
     """The stages of one program: graphs -> optimised graphs -> kernels and memory -> LLVM IR -> object code."""
 
-    def __init__(self, program: Program, source_hash: str, options: Options) -> None:
-        self.program, self.source_hash, self.options = program, source_hash, options
+    def __init__(
+        self, program: Program, source_hash: str, options: Options, warnings: Sequence[Diagnostic] = ()
+    ) -> None:
+        self.program, self.source_hash, self.options, self.warnings = program, source_hash, options, warnings
 
     @property
     def pipeline(self) -> Pipeline:

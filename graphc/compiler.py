@@ -43,7 +43,7 @@ def compilations(
             diagnostics = [replace(one, severity="error") for one in diagnostics]
         raise CompileError(diagnostics, render_all(diagnostics))
     source_hash = hashlib.sha256(source.text.encode()).hexdigest()
-    return [Compilation(program, source_hash, one) for one in each]
+    return [Compilation(program, source_hash, one, diagnostics) for one in each]
 
 
 def single(found: Sequence[Compilation]) -> Compilation:

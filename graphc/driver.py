@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from graphc.diagnostics import Diagnostic, has_errors, render_all
 from graphc.frontend.encoding import decode
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
 from graphc.runtime.artifact import Artifact
-from graphc.runtime.errors import ArtifactError, CompileError, InputTypeError, OptionError
+from graphc.runtime.errors import ArtifactError, CompileError, CompileWarning, InputTypeError, OptionError
 from graphc.runtime.model import Model
 from graphc.runtime.options import check_path
 from graphc.runtime.store import first_values
@@ -53,7 +54,10 @@ def compile_file(
     """The model of a file, compiled and initialised with seed 0; options as for `compile_source`.
 
     Raises CompileError with all diagnostics of the file, OptionError for a bad option, OSError if it cannot be read.
+    What the compiler warns of is a CompileWarning.
     """
+    if isinstance(path, str) and "\n" in path:
+        raise InputTypeError("`compile` takes the path of a model file, not its text: that is for `compile_source`")
     options = _options(dims, model, optimize, passes, target, limits)
     return _model(read_source(path), options, threads, check)
 
@@ -199,7 +203,9 @@ def _made(source: Source, options: Mapping[str, Any]) -> tuple[Artifact, Callabl
     with paused():
         compiled, inspection = _stages(texts, options)
         artifact = Artifact(tuple(one.build for one in compiled))
-    if cache is not None and key is not None and texts.is_complete:
+    if compiled[0].warnings:  # such a model is not kept: it would be silent the next time
+        warnings.warn("\n" + render_all(compiled[0].warnings), CompileWarning, stacklevel=4)
+    elif cache is not None and key is not None and texts.is_complete:
         cache.write(f"{key}.gca", artifact.to_bytes())
     return artifact, lambda: inspection
 

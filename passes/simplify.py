@@ -42,5 +42,5 @@ def simplify(graph: Graph) -> Graph:
 
 @graph_pass("simplify-fast-math")
 def simplify_fast_math(graph: Graph) -> Graph:
-    """Applies also the equations that hold for real numbers only (--fast-math)."""
+    """Applies also the equations that hold for real numbers only; no level has this pass."""
     return rewrite(graph, SIMPLIFY_RULES, fast_math=True)

@@ -39,6 +39,10 @@ class CompileError(GraphcError):
         return self.text
 
 
+class CompileWarning(UserWarning):
+    """A model file that compiles, and holds something that is hardly meant: the rendered diagnostics."""
+
+
 class ArtifactError(GraphcError, ValueError):
     """A `.gca` file cannot be used: damaged, of another version, for another machine, or not an artifact."""
 

@@ -32,10 +32,8 @@ class Passes:
 def in_two(stmts: Sequence[Stmt], var: Var, temps: Sequence[Temp] = (), most: int = MOST_KEPT) -> Passes | None:
     """Two passes of a loop over `var` for these statements; None if one is as good, or if more than `most` are kept.
 
-    `temps` change with `var`; what is kept has the type of the results.
-
-    What is kept has one of the second pass's operands each, loads included: a store of the first pass may overwrite
-    what they read.
+    `temps` change with `var`. What is kept are the operands of the second pass that change with `var`, all of the
+    results' type; loads too, as a store of the first pass may overwrite what they read.
     """
     stores = [stmt for stmt in stmts if isinstance(stmt, Store) and not stmt.add]
     every = closure(tuple(store.value for store in stores))

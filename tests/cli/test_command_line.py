@@ -297,7 +297,12 @@ def test_stages_are_drawn(here: Path, stage: str, capsys: pytest.CaptureFixture[
 def test_bench_times_every_entry(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(["bench", "scale.gc", "--batch", "3", "--seconds", "0.01"]) == 0
     out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines()] == ["entry", "forward", "step", "evaluate", "gradients"]
+    entries, kernels = (table.splitlines() for table in out.split("\n\n"))
+    assert [line.split()[0] for line in entries] == ["entry", "forward", "step", "evaluate", "gradients"]
+    assert kernels[0].split() == ["kernel", "us", "share", "GFLOP/s", "GB/s", "roofline", "what"] and len(kernels) > 1
+    assert ended(["compile", "scale.gc"]) == 0
+    assert ended(["bench", "scale.gca", "--batch", "3", "--seconds", "0.01"]) == 0
+    assert "kernel" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("more", "rows"), [(["--batch", "3"], 3), (["--dim", "B=5"], 5)])
@@ -308,7 +313,7 @@ def test_bench_says_the_batch_it_has_timed(
     assert ended(words) == 0
     out, err = capsys.readouterr()
     assert f"; batch {rows}\n" in err
-    for line in out.splitlines()[1:]:
+    for line in out.partition("\n\n")[0].splitlines()[1:]:
         calls, examples = (int(word.replace(",", "")) for word in line.split()[-2:])
         assert examples == pytest.approx(rows * calls, rel=1e-3, abs=rows)
     assert ended([*words, "--kernels", "forward"]) == 0
@@ -348,6 +353,25 @@ def test_bench_times_the_kernels_of_an_entry(here: Path, capsys: pytest.CaptureF
     assert ended(["bench", "scale.gc", "--kernels", "backwards"]) == 1
     assert "no entry `backwards` to time; it has forward, step" in capsys.readouterr().err
     assert ended(["bench", "scale.gca", "--kernels", "step"]) == 1
+
+
+PROBABILITIES = (
+    MODEL.replace("y = x * w", "y = softmax(x * w)")
+    .replace("input t: f32[B, D]", "input t: i32[B]")
+    .replace("mean((y - t) ** 2.0)", "cross_entropy(y, t)")
+)
+
+
+@pytest.mark.parametrize("words", [["compile", "warned.gc"], ["bench", "warned.gc", "--seconds", "0.01"]])
+def test_warnings_are_shown_like_errors(here: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "warned.gc").write_text(PROBABILITIES)
+    for _ in range(2):
+        assert ended(words) == 0
+        err = capsys.readouterr().err
+        assert err.startswith("warning[GC0607]: `cross_entropy` takes logits") and "--> warned.gc:8:" in err
+        assert "Warning" not in err and err.count("GC0607") == 1
+    assert ended(["check", "warned.gc"]) == 0
+    assert capsys.readouterr().err.endswith("\n1 file checked, no errors, 1 warning\n")
 
 
 def test_a_good_file_checks(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from graphc import driver
 from graphc.cache import Cache, user_cache
 from graphc.cache_key import Texts, compiler_identity, key_of, machine_identity
 from graphc.frontend.limits import Limits
-from graphc.runtime.errors import CompileError, NonFiniteError, OptionError
+from graphc.runtime.errors import CompileError, CompileWarning, InputTypeError, NonFiniteError, OptionError
 
 SOURCE = """
 dim B
@@ -373,6 +373,23 @@ def test_options_that_change_the_code_change_the_key() -> None:
     assert {key(dims={}), key(dims=None), key(model=None), key(target="native"), key(target="host")} == {key()}
     assert key(dims={"B": 1, "C": 2}) == key(dims={"C": 2, "B": 1})
     assert key(dims={"B": np.int64(3)}) is None and key(dims=np.zeros(3)) is None and key(passes=iter(["a"])) is None
+
+
+def test_a_model_that_is_warned_of_is_warned_of_each_time(folder: Path, compiled: list[str]) -> None:
+    text = (
+        "dim B\nmodel m(x: f32[B, 2]) -> (p: f32[B, 3]):\n    param w: f32[2, 3] = zeros()\n    p = softmax(x @ w)\n"
+        "train m:\n    input t: i32[B]\n    loss = cross_entropy(p, t)\n    optimizer = sgd(lr=0.1)\n"
+    )
+    for _ in range(2):
+        with pytest.warns(CompileWarning, match="GC0607.*takes logits") as found:
+            graphc.compile_source(text)
+        assert found[0].filename == __file__
+    assert len(compiled) == 2
+
+
+def test_a_text_is_no_path() -> None:
+    with pytest.raises(InputTypeError, match="that is for `compile_source`"):
+        graphc.compile(SOURCE)
 
 
 def test_sizes_may_be_numpys_integers() -> None:

@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "graphc.signature": ("graphc.codegen", "graphc.program", "graphc.ir", "graphc.runtime"),
     "graphc.support": ("graphc.cache", "graphc.cache_key", "graphc.codegen"),
     "graphc.compilation": (
+        "graphc.diagnostics",
         "graphc.signature",
         "graphc.support",
         "graphc.linking",
