@@ -95,6 +95,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/char_lm"))
     arguments = parser.parse_args()
+    if not arguments.file.exists():
+        parser.error(f"there is no {arguments.file}: give a text")
 
     text, letters = numbered(arguments.file.read_text(encoding="utf-8"))
     cut = len(text) * 9 // 10

@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path("runs/generalisation"))
     arguments = parser.parse_args()
+    if not arguments.folder.exists():
+        parser.error(f"there is no {arguments.folder}: give the folder of MNIST's IDX files")
     compare = Comparison(*load_mnist(arguments.folder), arguments.epochs)
     plain, dropped = (graphc.compile(SOURCE, model=name) for name in ("plain", "dropped"))
 

@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/inception"))
     arguments = parser.parse_args()
+    if not arguments.folder.exists():
+        parser.error(f"there is no {arguments.folder}: give the folder of MNIST's IDX files")
 
     training, test = load_mnist(arguments.folder, arguments.train, 2000)
     model = graphc.compile(SOURCE)

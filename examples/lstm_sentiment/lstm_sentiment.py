@@ -83,6 +83,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/lstm_sentiment"))
     arguments = parser.parse_args()
+    if not arguments.file.exists():
+        parser.error(f"there is no {arguments.file}: give the reviews as .npz")
 
     texts, kind = reviews(arguments.file, "train")
     data, test = (texts[: arguments.train], kind[: arguments.train]), reviews(arguments.file, "test")

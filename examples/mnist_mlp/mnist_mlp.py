@@ -28,6 +28,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--out", type=Path, default=Path("runs/mnist_mlp"), help="the run folder")
     arguments = parser.parse_args()
+    if not arguments.folder.exists():
+        parser.error(f"there is no {arguments.folder}: give the folder of MNIST's IDX files")
 
     training, test = load_mnist(arguments.folder)
     model = graphc.compile(SOURCE)

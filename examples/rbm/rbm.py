@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=8000, help="how many digits to train on")
     parser.add_argument("--out", type=Path, default=Path("runs/rbm"))
     arguments = parser.parse_args()
+    if not arguments.folder.exists():
+        parser.error(f"there is no {arguments.folder}: give the folder of MNIST's IDX files")
 
     training, test = load_mnist(arguments.folder, arguments.train)
     model = graphc.compile(SOURCE)

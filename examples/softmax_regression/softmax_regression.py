@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("runs/softmax_regression"))
     arguments = parser.parse_args()
+    if not arguments.folder.exists():
+        parser.error(f"there is no {arguments.folder}: give the folder of MNIST's IDX files")
 
     training, test = load_mnist(arguments.folder)
     model = graphc.compile(SOURCE)

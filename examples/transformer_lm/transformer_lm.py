@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/transformer_lm"))
     arguments = parser.parse_args()
+    if not arguments.file.exists():
+        parser.error(f"there is no {arguments.file}: give a text")
 
     text = Text(arguments.file.read_text(encoding="utf-8"))
     model = graphc.compile(SOURCE)

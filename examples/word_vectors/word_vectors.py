@@ -160,6 +160,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("runs/word_vectors"))
     arguments = parser.parse_args()
+    if not arguments.file.exists():
+        parser.error(f"there is no {arguments.file}: give a text")
 
     model = graphc.compile(SOURCE, dims={"N": NOISE})
     vocabulary = Vocabulary(arguments.file.read_text(encoding="utf-8"), len(model.params["words"]))

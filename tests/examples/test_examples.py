@@ -35,6 +35,17 @@ def test_every_example_has_its_files() -> None:
         assert f"[{folder.name}]" in (EXAMPLES / "README.md").read_text()
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/*.py")), ids=lambda path: path.stem)
+def test_data_that_are_not_there_are_asked_for(path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    if "shared" not in text or "by default" not in text:
+        pytest.skip("it brings its data along")
+    if path.stem in ("embed_c", "filters"):
+        pytest.skip("it takes other digits then")
+    done = subprocess.run([sys.executable, path, "nowhere"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "error: there is no nowhere: give " in done.stderr, done.stderr
+
+
 def test_digits_are_those_of_the_source_page() -> None:
     with np.load(EXAMPLES / "digits" / "digits.npz") as data:
         images, labels = data["images"], data["labels"]
