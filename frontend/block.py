@@ -16,6 +16,7 @@ from graphc.frontend.values import (
     InstanceArray,
     Many,
     Poison,
+    Size,
     Tensor,
     Value,
     describe,
@@ -25,9 +26,11 @@ from graphc.source import Span
 
 
 def run_body(shared: Shared, frame: Frame, body: tuple[s.Statement, ...]) -> None:
-    """Every statement of a body."""
+    """Every statement of a body, up to a requirement of a block that does not hold."""
     for one in body:
         run(shared, frame, one)
+        if frame.is_unmet:
+            return
 
 
 def run(shared: Shared, frame: Frame, one: s.Statement) -> None:
@@ -92,7 +95,8 @@ def misplaced(shared: Shared, one: s.Statement, where: str) -> None:
         s.Assign: ("an assignment", "a model, block or optimizer"),
         s.Probe: ("probe", "a model or train section"),
     }.get(type(one), ("this", "elsewhere"))
-    shared.error("GC0013", f"`{word}` belongs into {home}, not into {where}", one.span)
+    help = "write it below `train NAME:`, with the model's name" if home == "a train section" else ""
+    shared.error("GC0013", f"`{word}` belongs into {home}, not into {where}", one.span, help=help)
 
 
 def assign(shared: Shared, frame: Frame, one: s.Assign) -> None:
@@ -131,7 +135,7 @@ def _storable(shared: Shared, frame: Frame, value: Value, span: Span) -> Value:
         return shared.error("GC0206", f"{describe(value)} is no value", span)
     if isinstance(value, Poison | Tensor):
         return value
-    from graphc.frontend.values import Literal, Size
+    from graphc.frontend.values import Literal
 
     if isinstance(value, Literal | Size):
         return value
@@ -163,7 +167,9 @@ def loop(shared: Shared, frame: Frame, one: s.For) -> None:
     if isinstance(collection, Poison) or not may_name(shared, one.name):
         return
     if not isinstance(collection, InstanceArray):
-        help = "for runs over an array of instances: param layers[N] = ..."
+        at_run_time = isinstance(collection, Size)
+        help = f"a loop at run time is `scan {one.name.name} in {one.collection.span.text}:`" if at_run_time else ""
+        help = help or "for runs over an array of instances: param layers[N] = ..."
         shared.error("GC0406", f"cannot loop over {describe(collection)}", one.collection.span, help=help)
         return
     before = frame.names.get(one.name.name)

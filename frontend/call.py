@@ -212,7 +212,10 @@ class Site:
         assert isinstance(value, Tensor)
         if isinstance(node, s.DimensionName):
             return self._axis_by_name(node, x, value)
-        number = _static(evaluate(self.shared, self.frame, node))
+        found = evaluate(self.shared, self.frame, node)
+        if isinstance(found, Poison):
+            raise Wrong
+        number = _static(found)
         if not isinstance(number, int) or isinstance(number, bool):
             self.error("GC0306", "an axis is a dimension's name or an integer", node.span)
             raise Wrong

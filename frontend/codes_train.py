@@ -68,6 +68,14 @@ TRAIN_CODES = (
         LOGITS + "    loss = cross_entropy(z, t)\n    optimizer = sgd(lr=0.1)\n",
     ),
     E(
+        "GC0608",
+        "a setting of fit in a train section (a warning)",
+        "A train section says what is minimised, and how. How long, and in which batches, is said when a model is\n"
+        "trained.",
+        MODEL + "    epochs = 10\n    loss = mse(y, t)\n    optimizer = sgd(lr=0.1)\n",
+        RIGHT,
+    ),
+    E(
         "GC0701",
         "a recursive definition",
         "Blocks are expanded where they are called, so none can call itself, also not through others.",

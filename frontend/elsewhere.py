@@ -57,6 +57,14 @@ DTYPES = {
 }
 """Element types by their names in C, NumPy and PyTorch."""
 
+FIT = {
+    **dict.fromkeys(("epochs", "num_epochs", "n_epochs"), "epochs"),
+    **dict.fromkeys(("batch", "batch_size"), "batch"),
+    **dict.fromkeys(("validation", "validation_split"), "validation"),
+    **dict.fromkeys(("patience", "early_stopping"), "patience"),
+}
+"""Settings of training that are given when a model is trained, not in its file -> arguments of `fit`."""
+
 _LIBRARIES = frozenset(
     {"F", "K", "flax", "jax", "jnp", "keras", "layers", "losses", "math", "nn", "np", "numpy", "optim", "tf", "torch"}
 )
@@ -90,7 +98,15 @@ _FORMS = {
     **dict.fromkeys(("shape", "size"), "a size is its dimension, such as B"),
     **dict.fromkeys(("randn", "rand"), "random numbers are normal([B, D]) and uniform([B, D])"),
     "T": "write transpose(x)",
+    "True": "write true",
+    "False": "write false",
 }
+
+
+def conversion(name: str) -> str:
+    """How to convert to a type that is called `name` here or elsewhere; empty if it is none."""
+    type = DTYPES.get(name, name if name in DTYPES.values() else "")
+    return f"to convert: cast(x, {type})" if type else ""
 
 
 def is_library(name: str) -> bool:
@@ -101,6 +117,8 @@ def is_library(name: str) -> bool:
 def advice(name: str, functions: Iterable[str]) -> str:
     """What is written here for what is called `name` elsewhere; empty if nothing is known to be meant."""
     plain = _plain(name)
+    if name in DTYPES:
+        return conversion(name)
     form = _FORMS.get(name) or _FORMS.get(plain)
     if form is not None:
         return form

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import OPERATORS, Operand, elementwise, to_tensor
 from graphc.frontend.dimension import binary_spine, fits_limits, lookup_dim, precision_of
-from graphc.frontend.elsewhere import advice, is_library
+from graphc.frontend.elsewhere import advice, conversion, is_library
 from graphc.frontend.literal import fold, fold_unary
 from graphc.frontend.matmul import matmul
 from graphc.frontend.scope import Binding, Frame, Shared, nearest
@@ -26,7 +26,7 @@ from graphc.frontend.values import (
     describe,
 )
 from graphc.ir.node import Node
-from graphc.ir.types import DTYPES, DType
+from graphc.ir.types import DType
 from graphc.source import Span
 
 LITERAL_NAMES: dict[str, Literal] = {
@@ -163,10 +163,7 @@ def lookup(shared: Shared, frame: Frame, name: str, span: Span) -> Value:
         help = "to have the last value afterwards, carry it; to have all of them, emit it"
         return shared.error("GC0101", f"`{name}` has no value behind its scan", span, help=help, also=also)
     known = [*frame.names, *frame.module.names(), *FUNCTIONS]
-    help = nearest(name, known)
-    if not help and name in DTYPES:
-        help = f"to convert: cast(x, {name})"
-    help = help or advice(name, FUNCTIONS)
+    help = conversion(name) or nearest(name, known) or advice(name, FUNCTIONS)
     return shared.error("GC0101", f"unknown name `{name}`", span, help=help)
 
 

@@ -36,10 +36,7 @@ def call_block(
         if parameter.name.name in arguments:
             solve_argument(shared, inner, parameter, arguments[parameter.name.name].value)
     if any(isinstance(given.value, Poison) for given in arguments.values()):
-        if isinstance(target, Instance):
-            target.is_called = True
-            for name in _memory_names(block):
-                target.members.setdefault(name, POISON)
+        _give_up(target)
         return _poisoned(block)
     if not check_solved(shared, inner, block, arguments, node):
         return _poisoned(block)
@@ -48,6 +45,14 @@ def call_block(
     values = _expand(shared, inner, target, arguments)
     shared.active.pop()
     return values[0] if len(values) == 1 else Many(tuple(values))
+
+
+def _give_up(target: BlockValue | Instance) -> None:
+    """After an error: nothing is reported of the instance's parameters."""
+    if isinstance(target, Instance):
+        target.is_called = True
+        for name in _memory_names(target.block):
+            target.members.setdefault(name, POISON)
 
 
 def _poisoned(block: s.Block) -> Value:
@@ -153,12 +158,12 @@ def _expand(shared: Shared, inner: Frame, target: BlockValue | Instance, argumen
             tuple(axis.span.text for axis in parameter.type.axes),
         )
     if any(isinstance(value, Poison) for value in plain.values()):
-        if isinstance(target, Instance):
-            target.is_called = True
-            for name in _memory_names(block):
-                target.members.setdefault(name, POISON)
+        _give_up(target)
         return [POISON] * len(block.outputs)
     run_body(shared, inner, block.body)
+    if inner.is_unmet:
+        _give_up(target)
+        return [POISON] * len(block.outputs)
     if isinstance(target, Instance):
         target.is_called = True
     results = finish(shared, inner, block)

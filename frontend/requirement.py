@@ -32,6 +32,7 @@ def _comparison(shared: Shared, frame: Frame, one: s.Require, node: s.Binary) ->
     if verdict is False:
         title = one.text or f"{node.span.text} does not hold"
         shared.error("GC0310", title, node.span, f"{left} {node.operator} {right} is false")
+        frame.is_unmet = frame.kind == "block"
     elif verdict is None and not shared.is_symbolic_check:
         message = one.text or f"requires {left} {node.operator} {right}"
         shared.requirements.setdefault(Requirement(left, node.operator, right, message))

@@ -99,6 +99,7 @@ class Frame:
     element: DType | None = None  # in an optimizer: the parameter's element type
     scan: Recurrence | None = None  # the scan whose body this is
     ended: dict[str, Span] = field(default_factory=dict)  # names that the steps of a scan had for themselves
+    is_unmet: bool = False  # a requirement of the block does not hold: the rest of its body relies on it
     indices: tuple[Node, ...] = ()  # of the scans around, those around the calls that led here included
 
 

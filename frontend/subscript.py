@@ -138,6 +138,10 @@ def _single(shared: Shared, plan: _Plan, item: s.Expression, index: Value | None
     if place is None:
         shared.error("GC0311", f"an index is an integer, not {describe(index or POISON)}", item.span)
         return False
+    if isinstance(place, int) and isinstance(dim, int) and not -dim <= place < dim:
+        title = f"the index {place} is outside of an axis of {dim}"
+        shared.error("GC0311", title, item.span, help="the first element has the index 0, the last one -1")
+        return False
     if isinstance(place, int) and place < 0:
         place = dim + place
     if not _within(shared, 0, place, item.span) or not _within(shared, place + 1, dim, item.span):

@@ -101,6 +101,12 @@ def _hint(tokens: Sequence[Token], index: int, accepted: AbstractSet[str]) -> st
         return f"sizes are given by name, such as O={before.text}"
     if found.type in ("COMMA", "RPAR") and accepted == {"COLON"}:
         return f"say its type: {before.text}: f32[B]"
+    if found.type == "EQUAL" and accepted == {"COLON"}:
+        return f"say its type: {before.text}: f32 = ..."
+    if found.type == "STRING" and tokens[index - 2].type == "EINSUM":
+        return "write einsum(x[b, i] * w[i, o] -> [b, o])"
+    if first.type == "USE" and found.type == "STAR":
+        return "say which names are taken"
     if found.type == "COLON" and before.type == "OPTIMIZER":
         return "write optimizer = adam(lr = 1e-3)"
     if found.type == "DOT" and after == "NUMBER":

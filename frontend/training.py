@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from graphc.frontend import elsewhere
 from graphc.frontend import syntax as s
 from graphc.frontend.arithmetic import Operand, as_type, to_tensor
 from graphc.frontend.binding import bind, may_own
@@ -56,6 +57,7 @@ def train_section(shared: Shared, frame: Frame, train: s.Train) -> Section:
             case s.Assign() if len(one.targets) == 1 and one.targets[0].name in SPECIAL:
                 _special(shared, frame, section, one, given)
             case s.Assign():
+                _warn_of_fit(shared, one)
                 assign(shared, frame, one)
             case s.Scan():
                 scan(shared, frame, one)
@@ -74,6 +76,15 @@ def train_section(shared: Shared, frame: Frame, train: s.Train) -> Section:
         help = "add optimizer = adam(lr = 1e-3)"
         shared.error("GC0606", f"`train {train.model.name}` has no optimizer", train.model.span, help=help)
     return section
+
+
+def _warn_of_fit(shared: Shared, one: s.Assign) -> None:
+    """A warning of a name that looks like a setting of training and is a value like any other."""
+    for target in one.targets:
+        setting = elsewhere.FIT.get(target.name)
+        if setting is not None:
+            help = f"it is an argument of fit: model.fit(data, {setting}=...), or --{setting} of `graphc train`"
+            shared.warn("GC0608", f"`{target.name}` sets nothing here", target.span, help=help)
 
 
 def _is_free(shared: Shared, frame: Frame, name: s.Identifier, path_taken: Callable[[str], bool]) -> bool:

@@ -53,6 +53,13 @@ def test_the_head_of_these_tests_is_right() -> None:
         ("y == x", "to give it a value, write y = ..."),
         ("print(x)", "`probe name = value` makes an output of any value"),
         ("W = x", CASE),
+        ("y = cumsum(x, reverse=True)", "write true"),
+        ("y = float(x)", "to convert: cast(x, f32)"),
+        ("y = x.float()", "to convert: cast(x, f32)"),
+        ('y = einsum("bi,io->bo", x, w)', "write einsum(x[b, i] * w[i, o] -> [b, o])"),
+        ("y = x[:, 8]", "the first element has the index 0, the last one -1"),
+        ("y = x[:, -9]", "the first element has the index 0, the last one -1"),
+        ("optimizer = adam()", "write it below `train NAME:`, with the model's name"),
         ('"""doubles"""', "a comment begins with #, one that belongs to a declaration with ##"),
     ],
 )
@@ -68,6 +75,7 @@ def test_statements(line: str, help: str) -> None:
         ("loss = sparse_categorical_crossentropy(y, label)", "did you mean `cross_entropy`?"),
         ("loss = BCELoss(y, t)", "did you mean `binary_cross_entropy`? Uppercase names are dimensions"),
         ("loss = cross_entropy(y, real_label)", "declare them i32[B], or use cast(..., i32)"),
+        ("hyper lr = 0.1", "say its type: lr: f32 = ..."),
         ("optimizer: adam(lr = 0.1)", "write optimizer = adam(lr = 1e-3)"),
         ("optimiser = adam(lr = 0.1)", "an optimizer is chosen in a train section: optimizer = adam(...)"),
     ],
@@ -142,3 +150,19 @@ def test_a_block_called_with_another_rank_says_so() -> None:
     (found,) = errors(text)
     assert found.title == "`x` of `conv2d` is real[B, H, W, I], not f32[2, 28, 28]"
     assert found.help == "an axis of size 1 is added by reshape(x, [2, 28, 28, 1])"
+
+
+def test_an_unmet_requirement_of_a_block_is_its_only_error() -> None:
+    head = "use std.nn: attention\nmodel m(x: f32[7, 9, 30]) -> (y: f32[7, 9, 30]):\n"
+    (found,) = errors(head + "    param a = attention[A=8]\n    y = a(x)\n")
+    assert (found.code, found.span.first.line) == ("GC0310", 4)
+    assert found.title == "the width D must be a multiple of the number of heads A"
+
+
+def test_a_loop_over_a_dimension_is_a_scan() -> None:
+    found = errors(HEAD + "    for t in C:\n        y = x\n")
+    assert "a loop at run time is `scan t in C:`" in [one.help for one in found]
+
+
+def test_none_is_one_error() -> None:
+    assert [one.code for one in errors(HEAD + "    y = x + sum(x, axis=None)\n")] == ["GC0206"]
