@@ -142,29 +142,42 @@ class Nest:
         full = [n for n in self.outputs if n.shape == shape] + [x for n in joined for x in n.inputs]
         kept = [n for n in self.outputs if n.shape != shape and n not in joined]
         spilled: dict[Node, Buffer] = {}
-        body: list[Stmt] = []
+        sweeps: list[list[Stmt]] = []
         for stage in range(last + 1):
             folds = [n for n in self.inner if isinstance(n.definition, Reduction) and stages[n] == stage]
             if folds:
                 later = [n for n in self.inner if isinstance(n.definition, Reduction) and stages[n] > stage] + full
                 stores = self._spill([n.inputs[0] for n in folds], later, spilled)
-                body += self._folding(folds, stores)
+                sweep = self._folding(folds, stores)
+                sweeps.append(sweep + self._keep(folds) if later else sweep)
                 for node, buffer in spilled.items():
-                    at = linear(buffer, tuple(affine(v) for v, folded in self.vars if folded))
+                    at = linear(buffer, tuple(affine(v) for v in self._spill_vars()))
                     self.pull.give(node, self.full, Load(node.dtype, buffer, at))
                 if spilled:  # later sweeps build on the copies, not on what this one computed from scratch
                     self.pull.forget({n: None for n in self.inner if n.shape == self.space.shape and n not in spilled})
         stores = [self._store(n) for n in self.outputs if n.shape == shape]
         stores += [part for n in joined for part in self._store_parts(n)]
-        if self.space.folded and full:
-            body += self._storing(stores)
-        else:
-            body += stores
-        body += [Store(self.outputs[n], linear(self.outputs[n], self.row), self._value(n, self.row)) for n in kept]
+        sweeps.append(self._storing(stores) if self.space.folded and full else stores)
+        sweeps[-1 if sweeps[-1] else -2] += [
+            Store(self.outputs[n], linear(self.outputs[n], self.row), self._value(n, self.row)) for n in kept
+        ]
+        return self._around([sweep for sweep in sweeps if sweep])
+
+    def _around(self, sweeps: list[list[Stmt]]) -> tuple[Stmt, ...]:
+        """The loops over the kept axes around the sweeps of a row."""
+        body = [stmt for sweep in sweeps for stmt in sweep]
         for position, (var, folded) in reversed(list(enumerate(self.vars))):
             if not folded:
                 body = [For(var, tuple(body), vector=position == len(self.vars) - 1)]
         return tuple(body)
+
+    def _keep(self, folds: list[Node]) -> list[Stmt]:
+        """What keeps the results of a sweep for later ones, if they need more than registers."""
+        return []
+
+    def _spill_vars(self) -> tuple[Var, ...]:
+        """The axes of a spilled value."""
+        return tuple(var for var, folded in self.vars if folded)
 
     def place(self, output: Buffer) -> Affine:
         """Where a result of the full shape is stored."""
@@ -247,8 +260,8 @@ class Nest:
             return []  # a row of vectors: recomputing is cheaper than a scratch strip
         here, wanted = self._needs(now, spilled), self._needs(later, spilled)
         stores: list[Stmt] = []
-        shape = tuple(var.extent for var, folded in self.vars if folded)
-        at = tuple(affine(var) for var, folded in self.vars if folded)
+        shape = tuple(var.extent for var in self._spill_vars())
+        at = tuple(affine(var) for var in self._spill_vars())
         for node in here:
             if node in wanted and instructions(node.op) >= DEAR and node.shape == self.space.shape:
                 buffer = Buffer(f"scratch{len(self.scratch)}", node.dtype, shape, "scratch")

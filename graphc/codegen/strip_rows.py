@@ -30,11 +30,13 @@ from graphc.codegen.kernel import (
 )
 from graphc.codegen.loops import Nest, Space, inner_nodes
 from graphc.codegen.scalars import Pull, linear
-from graphc.ir.dims import Dim
+from graphc.ir.dims import Dim, floordiv
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I32, I64
 
 ENDS = {"ge": 1, "gt": 0, "le": 1, "lt": 0}  # how far behind the place where both are equal a comparison ends to hold
+TOGETHER = 8  # rows of a group
+NEAR = 1 << 11  # elements of a group's rows: what is kept of them stays in the first-level cache
 SMALL = 1 << 30  # numbers that can be added to a place without wrapping around
 
 
@@ -73,10 +75,14 @@ class StripRows(Nest):
     ) -> None:
         self.strip, self.space, self.outputs, self.scratch = strip, strip.space, outputs, []
         self.inner = inner_nodes(list(outputs), inputs)
-        self.var, self.column = Var("r", strip.height), Var("s", strip.space.shape[-1])
+        self.column = Var("s", strip.space.shape[-1])
+        self.together = _rows_together(strip.height, self.column.extent)
+        self.group = Var("g", floordiv(strip.height, self.together))
+        self.var = Var("r", self.together if self.together > 1 else strip.height)
+        self.at = affine(self.var) + (affine(self.group) * self.together if self.together > 1 else 0)
         self.vars = [(self.var, False), (self.column, True)]
-        self.inside = affine(self.var) * self.column.extent + affine(self.column)
-        self.row = (*(affine(var) for var in strip.outer), strip.start + affine(self.var))
+        self.inside = self.at * self.column.extent + affine(self.column)
+        self.row = (*(affine(var) for var in strip.outer), strip.start + self.at)
         self.full = (*self.row, affine(self.column))
         self.pull, self.beyond = Pull(inputs), Pull(inputs)
         for pull in (self.pull, self.beyond):
@@ -87,7 +93,7 @@ class StripRows(Nest):
 
     @property
     def diagonal(self) -> Affine | None:
-        return None if self.stop is None else self.stop - affine(self.var)
+        return None if self.stop is None else self.stop - self.at
 
     def place(self, output: Buffer) -> Affine:
         if output is self.strip.buffer:
@@ -121,6 +127,28 @@ class StripRows(Nest):
                 if ahead.coefficient(self.var) == 1 and ahead.coefficient(self.column) == -1:
                     return ahead + affine(self.column) + ENDS[op]
         return None
+
+    # ---- some rows at a time -----------------------------------------------------------------------------------------
+
+    def _around(self, sweeps: list[list[Stmt]]) -> tuple[Stmt, ...]:
+        if self.together == 1:
+            return super()._around(sweeps)
+        return (For(self.group, tuple(For(self.var, tuple(sweep)) for sweep in sweeps)),)
+
+    def _keep(self, folds: list[Node]) -> list[Stmt]:
+        if self.together == 1:
+            return []
+        stores: list[Stmt] = []
+        for node in folds:
+            buffer = Buffer(f"row{len(self.scratch)}", node.dtype, (self.together,), "scratch")
+            self.scratch.append(buffer)
+            stores.append(Store(buffer, affine(self.var), self.pull.read(node, self.row)))
+            for pull in (self.pull, self.beyond):
+                pull.give(node, self.row, Load(node.dtype, buffer, affine(self.var)))
+        return stores
+
+    def _spill_vars(self) -> tuple[Var, ...]:
+        return (self.column,) if self.together == 1 else (self.var, self.column)
 
     # ---- the two parts of a sweep ------------------------------------------------------------------------------------
 
@@ -170,8 +198,21 @@ class StripRows(Nest):
         (rows,) = self.stmts
         assert isinstance(rows, For), "the rows of a strip are one loop"
         zero = Const(value.dtype, 0.0)
-        somewhere = Fold(Temp(BOOL, "somewhere"), "or", False, Call(BOOL, "ne", (value, zero)))
-        return (replace(rows, folds=(somewhere,)),), somewhere.temp
+        counts: Scalar = Call(BOOL, "ne", (value, zero))
+        somewhere = Temp(BOOL, "somewhere")
+        if self.together > 1:
+            *before, last = rows.body
+            assert isinstance(last, For), "a loop over rows for each sweep"
+            inner = Fold(Temp(BOOL, "somewhere.r"), "or", False, counts)
+            rows, counts = replace(rows, body=(*before, replace(last, folds=(inner,)))), inner.temp
+        return (replace(rows, folds=(Fold(somewhere, "or", False, counts),)),), somewhere
+
+
+def _rows_together(height: Dim, width: Dim) -> int:
+    """Rows of a strip of which each sweep is done before the next begins; 1 if that does not pay."""
+    if not isinstance(height, int) or not isinstance(width, int):
+        return 1
+    return next(count for count in range(TOGETHER, 0, -1) if count == 1 or (height % count == 0 and count * width <= NEAR))
 
 
 def _is_zero(index: Affine) -> bool:
