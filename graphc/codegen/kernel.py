@@ -96,6 +96,11 @@ class Affine:
     def coefficient(self, term: Var | Scalar) -> Dim:
         return dict(self.terms).get(term, 0)
 
+    def is_of_rows(self, row: Var, column: Var) -> bool:
+        """Whether it is another place for every row, and neighbouring columns lie beside each other."""
+        follows = self.coefficient(row) != 0 and self.coefficient(column) == 1
+        return follows and all(isinstance(term, Var) for term, _ in self.terms)
+
     def __str__(self) -> str:
         from graphc.codegen.kernel_text import show_affine
 
@@ -215,6 +220,15 @@ class KAxis:
 
 
 @dataclass(frozen=True, eq=False)
+class Ask:
+    """An element that will be read, or written without being read."""
+
+    buffer: Buffer
+    at: Affine
+    is_written: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Contract:
     """temp = sum over k of a[a_at + row*a_row_stride + ..] * b[b_at + column*b_column_stride + ..], then the epilogue.
 
@@ -226,6 +240,9 @@ class Contract:
     Where the result is read, or `a` is not zero, only up to a diagonal: `seen` says that nobody reads row r from column
     r + seen on, `nonzero` that row r of `a` is zero from k = r + nonzero on, `zero` that it is before k = r + zero, and
     b finite there.
+
+    `asks` are elements that later statements read or write at the same row and column: nothing happens to them here,
+    but their memory is asked for amid the sums.
     """
 
     a: Buffer
@@ -246,6 +263,7 @@ class Contract:
     seen: Affine | None = None
     nonzero: Affine | None = None
     zero: Affine | None = None
+    asks: tuple[Ask, ...] = ()
 
     @property
     def diagonals(self) -> tuple[Affine, ...]:
@@ -415,6 +433,8 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
                 check(tuple(s for bound in stmt.diagonals for s in _scalars(bound)), stmt.diagonals, scope)
                 places = (stmt.a_at, stmt.b_at, *(k.count for k in stmt.k if k.count is not None))
                 check(tuple(s for at in places for s in _scalars(at)), places, scope)
+                _require(all(ask.buffer in buffers for ask in stmt.asks), "what is asked for is not declared")
+                check((), tuple(ask.at for ask in stmt.asks), inner)
                 _verify_block(stmt.epilogue, buffers, inner, True)
             case Routine():
                 _require(all(b in buffers for b in stmt.buffers), f"operands of {stmt.kind} are not declared")

@@ -113,4 +113,5 @@ class _Key:
         tile = tuple((self.number(var), var.extent) for var in (stmt.row, stmt.column))
         strides = stmt.a_row_stride, stmt.b_column_stride, stmt.vectors, stmt.pairs
         temp = tuple((self.number(t), t.dtype.name) for t in (stmt.temp, *stmt.others))
-        return operands, starts, axes, tile, strides, temp, tuple(self.statement(one) for one in stmt.epilogue)
+        asks = tuple((self.buffer(ask.buffer), self.affine(ask.at), ask.is_written) for ask in stmt.asks)
+        return operands, starts, axes, tile, strides, temp, asks, tuple(self.statement(one) for one in stmt.epilogue)

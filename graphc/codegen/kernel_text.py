@@ -118,7 +118,8 @@ def _notes(stmt: Contract) -> str:
     row = stmt.row.name
     bounds = (f"{stmt.column.name} <", stmt.seen), ("k <", stmt.nonzero), ("k >=", stmt.zero)
     ends = "".join(f", {column} {row} + {at}" for column, at in bounds if at is not None)
-    return (" of pairs" if stmt.pairs else "") + ends
+    asks = ", ".join(f"{ask.buffer.name}[{ask.at}]" for ask in stmt.asks)
+    return (" of pairs" if stmt.pairs else "") + ends + (f", asks for {asks}" if asks else "")
 
 
 def _name_shared(roots: tuple[Scalar, ...], pad: str, names: dict[Scalar, str]) -> list[str]:

@@ -34,7 +34,7 @@ from graphc.codegen.parallel import Rows, Split
 from graphc.codegen.primitives import llvm_type
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.target import Target
-from graphc.codegen.tile_epilogue import TileEpilogue, distant_reads
+from graphc.codegen.tile_epilogue import TileEpilogue, asked_for
 from graphc.codegen.tiling import plan
 from graphc.codegen.two_passes import STRIP, Passes, in_two
 from graphc.ir.dims import Dim, Symbol, bounds, product, symbols
@@ -117,6 +117,7 @@ def _dims(kernel: Kernel) -> list[Dim]:
                     ks = [d for k in stmt.k for d in (k.extent, k.a_stride, k.b_stride)]
                     extents = [stmt.row.extent, stmt.column.extent, stmt.a_row_stride, stmt.b_column_stride]
                     found.update(dict.fromkeys([*extents, *ks]))
+                    note(*(ask.at for ask in stmt.asks))
                     note(stmt.a_at, stmt.b_at, *stmt.diagonals, *(k.count for k in stmt.k if k.count is not None))
                     walk(stmt.epilogue)
                 case Routine():
@@ -393,7 +394,7 @@ def _skeleton(
     kind = llvm_type(stmt.temp.dtype)
     spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue, pairs=stmt.pairs)
     spec = replace(spec, seen=seen, nonzero=nonzero, zero=zero)
-    if distant_reads(stmt):
+    if asked_for(stmt):
         spec = replace(spec, announce=announce or _nothing)
     if stmt.vectors is not None:
         (axis,) = stmt.k

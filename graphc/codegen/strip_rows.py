@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from graphc.codegen.kernel import (
     Affine,
+    Ask,
     Buffer,
     Call,
     Const,
@@ -27,10 +28,13 @@ from graphc.codegen.kernel import (
     affine,
     closure,
     indices,
+    scalars_of,
+    stores_of,
 )
 from graphc.codegen.loops import Nest, Space, inner_nodes
 from graphc.codegen.scalars import Pull, linear
-from graphc.ir.dims import Dim, floordiv
+from graphc.codegen.tiling import LARGE_BYTES
+from graphc.ir.dims import Dim, floordiv, product
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I32, I64
 
@@ -190,6 +194,20 @@ class StripRows(Nest):
         rest = [replace(hidden, start=self.stop)] if hidden is not None else []
         return [replace(seen, stop=self.stop), *rest]
 
+    # ---- what the sweeps need of memory ------------------------------------------------------------------------------
+
+    def asks(self, row: Var, column: Var) -> tuple[Ask, ...]:
+        """What the sweeps read or write at a row and column of much memory: the first contraction can ask for it."""
+        found: dict[tuple[object, ...], Ask] = {}
+        loads = [s for s in closure(tuple(scalars_of(self.stmts))) if isinstance(s, Load) and s.guard is None]
+        asks = [Ask(s.buffer, s.at) for s in loads] + [Ask(s.buffer, s.at, True) for s in stores_of(self.stmts)]
+        for ask in asks:
+            if ask.buffer.role != "scratch" and _is_large(ask.buffer) and ask.at.is_of_rows(self.var, self.column):
+                moved = (affine(row) - self.at) * ask.at.coefficient(self.var) + affine(column) - affine(self.column)
+                at = ask.at + moved
+                found.setdefault((ask.buffer, at.constant, at.terms), replace(ask, at=at))
+        return tuple(found.values())
+
     def told(self, node: Node) -> tuple[tuple[Stmt, ...], Scalar | None]:
         """(the sweeps, which also tell where a node is not zero behind the diagonal; None: it is zero)."""
         value = self.hidden(node)
@@ -212,7 +230,15 @@ def _rows_together(height: Dim, width: Dim) -> int:
     """Rows of a strip of which each sweep is done before the next begins; 1 if that does not pay."""
     if not isinstance(height, int) or not isinstance(width, int):
         return 1
-    return next(count for count in range(TOGETHER, 0, -1) if count == 1 or (height % count == 0 and count * width <= NEAR))
+    return next(
+        count for count in range(TOGETHER, 0, -1) if count == 1 or (height % count == 0 and count * width <= NEAR)
+    )
+
+
+def _is_large(buffer: Buffer) -> bool:
+    """Whether a buffer may not be in the cache."""
+    elements = product(buffer.shape)
+    return not isinstance(elements, int) or elements * buffer.dtype.size >= LARGE_BYTES
 
 
 def _is_zero(index: Affine) -> bool:

@@ -169,7 +169,7 @@ class _Strips:
         self.scratch += rows.scratch
         if before is not None:
             first = before.contract(start, height, self._kept)
-            stmts.append(replace(first, seen=rows.diagonal))
+            stmts.append(replace(first, seen=rows.diagonal, asks=rows.asks(first.row, first.column)))
         if behind is None:
             return [*stmts, *rows.stmts]
         inside = Affine() if behind.rows.buffer is self.strip else start

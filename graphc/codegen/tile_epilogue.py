@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphc.codegen.contraction import Tile
-from graphc.codegen.kernel import Buffer, Call, Contract, Load, Var, closure, scalars_of
+from graphc.codegen.kernel import Ask, Buffer, Call, Contract, Load, Var, closure, scalars_of
 from graphc.codegen.llvm import Function, Index, Module, Value, const, element, lanes
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.two_passes import in_two
@@ -37,7 +37,7 @@ class TileEpilogue:
         self.params: list[tuple[str, str]] = [("ptr", x) for x in self.buffers.values()]
         self.params += [("i64", x) for x in (*self.sizes.values(), *self.outer.values())]
         self.is_long = _length(stmt) > LONG
-        self.reads = distant_reads(stmt)
+        self.asks = asked_for(stmt)
         self._function: str | None = None
 
     def arguments(self, code: ScalarCode) -> list[Value]:
@@ -54,14 +54,14 @@ class TileEpilogue:
             self._in_registers(f, given, tile)
 
     def announce(self, f: Function, given: Mapping[str, Value], row: Value, columns: Sequence[Value]) -> None:
-        """Asks for the elements of other tensors that the epilogue will read in a row of its tile."""
+        """Asks for the elements of other tensors that will be read or written in a row of its tile."""
         vector = self.module.target.vector_bytes // self.stmt.temp.dtype.size
         code = self._code(f, given, vector)
         with code.scope(self.stmt.row, row, False):
             for column in columns:
                 with code.scope(self.stmt.column, column, True):
-                    for load in self.reads:
-                        f.prefetch(code.address(load.buffer, load.at))
+                    for ask in self.asks:
+                        f.prefetch(code.address(ask.buffer, ask.at), ask.is_written)
 
     def _code(self, f: Function, given: Mapping[str, Value], width: int) -> ScalarCode:
         pointers: dict[Buffer, Value] = {b: given[x] for b, x in self.buffers.items()}
@@ -197,25 +197,19 @@ class TileEpilogue:
         return f.select(f.icmp("slt", _value(full), limit), _value(full), limit)
 
 
-def distant_reads(stmt: Contract) -> tuple[Load, ...]:
-    """The loads of an epilogue that are other memory for every row, neighbouring columns beside each other.
+def asked_for(stmt: Contract) -> tuple[Ask, ...]:
+    """What an epilogue loads, and what later statements need, neighbouring columns beside each other.
 
-    None if the sums are over too soon to fetch anything meanwhile.
+    Only what is other memory for every row, and none if the sums are over too soon to fetch anything meanwhile.
     """
     depth = product(axis.extent for axis in stmt.k)
     if stmt.others or (isinstance(depth, int) and depth < SHORT):
         return ()
-    found: dict[tuple[object, ...], Load] = {}
+    found: dict[tuple[object, ...], Ask] = {}
     for s in closure(tuple(scalars_of(stmt.epilogue))):
-        if isinstance(s, Load) and _is_of_tile(s, stmt):
-            found.setdefault((s.buffer, s.at.constant, s.at.terms), s)
-    return tuple(found.values())
-
-
-def _is_of_tile(load: Load, stmt: Contract) -> bool:
-    at = load.at
-    follows = at.coefficient(stmt.row) != 0 and at.coefficient(stmt.column) == 1
-    return follows and load.guard is None and all(isinstance(term, Var) for term, _ in at.terms)
+        if isinstance(s, Load) and s.guard is None and s.at.is_of_rows(stmt.row, stmt.column):
+            found.setdefault((s.buffer, s.at.constant, s.at.terms), Ask(s.buffer, s.at))
+    return (*found.values(), *stmt.asks)
 
 
 def _length(stmt: Contract) -> int:
