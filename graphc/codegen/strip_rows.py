@@ -39,8 +39,8 @@ from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I32, I64
 
 ENDS = {"ge": 1, "gt": 0, "le": 1, "lt": 0}  # how far behind the place where both are equal a comparison ends to hold
-TOGETHER = 8  # rows of a group
-NEAR = 1 << 11  # elements of a group's rows: what is kept of them stays in the first-level cache
+TOGETHER = 4  # rows of a group: while one waits for its sum, sweeps of the others go on
+NEAR = 1 << 11  # elements of the rows of a group: what is kept of them stays in the first-level cache
 SMALL = 1 << 30  # numbers that can be added to a place without wrapping around
 
 
@@ -140,6 +140,7 @@ class StripRows(Nest):
         return (For(self.group, tuple(For(self.var, tuple(sweep)) for sweep in sweeps)),)
 
     def _keep(self, folds: list[Node]) -> list[Stmt]:
+        """Stores of what was folded, an element for each row of a group, from where later sweeps load it."""
         if self.together == 1:
             return []
         stores: list[Stmt] = []
@@ -227,12 +228,14 @@ class StripRows(Nest):
 
 
 def _rows_together(height: Dim, width: Dim) -> int:
-    """Rows of a strip of which each sweep is done before the next begins; 1 if that does not pay."""
+    """Rows of a group, each sweep over which is done before the next begins: a divisor of the height, if that is known.
+
+    A short row is over before its maximum or sum is there, for which the row's next sweep waits.
+    """
     if not isinstance(height, int) or not isinstance(width, int):
         return 1
-    return next(
-        count for count in range(TOGETHER, 0, -1) if count == 1 or (height % count == 0 and count * width <= NEAR)
-    )
+    near = (count for count in range(TOGETHER, 1, -1) if count * width <= NEAR)
+    return next((count for count in near if height % count == 0), 1)
 
 
 def _is_large(buffer: Buffer) -> bool:
