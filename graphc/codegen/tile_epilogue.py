@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphc.codegen.contraction import Tile
-from graphc.codegen.kernel import Ask, Buffer, Call, Contract, Load, Var, closure, scalars_of
+from graphc.codegen.kernel import Ask, Buffer, Call, Contract, Load, closure, scalars_of
 from graphc.codegen.llvm import Function, Index, Module, Value, const, element, lanes
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.two_passes import in_two
