@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from graphc.codegen.kernel import (
     Affine,
+    Ask,
     Buffer,
     Call,
     Cast,
@@ -41,7 +42,8 @@ def with_views(stmt: Contract) -> tuple[Contract, dict[Buffer, View]]:
     found = _Views(stmt)
     for scalar in closure(tuple(scalars_of(stmt.epilogue))):
         found.scalars[scalar] = found.seen_from(scalar)
-    return replace(stmt, epilogue=tuple(found.store(one) for one in stmt.epilogue)), found.places
+    epilogue = tuple(found.store(one) for one in stmt.epilogue)
+    return replace(stmt, epilogue=epilogue, asks=tuple(map(found.ask, stmt.asks))), found.places
 
 
 def variables(stmt: Contract) -> dict[Var, None]:
@@ -60,7 +62,7 @@ def sizes(stmt: Contract) -> dict[str, None]:
 
 def _indices(stmt: Contract) -> list[Affine]:
     every = closure(tuple(scalars_of(stmt.epilogue)))
-    return [*(store.at for store in stmt.epilogue), *(at for scalar in every for at in indices(scalar))]
+    return [*(one.at for one in (*stmt.epilogue, *stmt.asks)), *(at for scalar in every for at in indices(scalar))]
 
 
 class _Views:
@@ -73,6 +75,10 @@ class _Views:
     def store(self, one: Store) -> Store:
         view, at = self._view(one.buffer, one.at)
         return replace(one, buffer=view, at=at, value=self.scalars[one.value])
+
+    def ask(self, one: Ask) -> Ask:
+        view, at = self._view(one.buffer, one.at)
+        return replace(one, buffer=view, at=at)
 
     def seen_from(self, scalar: Scalar) -> Scalar:
         """The scalar, computed from what has been found for its operands."""
