@@ -62,7 +62,8 @@ def sizes(stmt: Contract) -> dict[str, None]:
 
 def _indices(stmt: Contract) -> list[Affine]:
     every = closure(tuple(scalars_of(stmt.epilogue)))
-    return [*(one.at for one in (*stmt.epilogue, *stmt.asks)), *(at for scalar in every for at in indices(scalar))]
+    places = [*(store.at for store in stmt.epilogue), *(ask.at for ask in stmt.asks)]
+    return [*places, *(at for scalar in every for at in indices(scalar))]
 
 
 class _Views:
