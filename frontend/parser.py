@@ -1,6 +1,6 @@
 """Text -> syntax tree, with every syntax error of the file.
 
-The lexer cuts the text into logical lines. Lines are fed to Lark's LALR automaton one after the other; when a line
+The lexer cuts the text into logical lines. Lines are fed to an LALR automaton one after the other; when a line
 does not fit, its error is reported, the automaton goes back to where the line began, and the line is replaced by a
 stand-in (for the head of a block: by a head that fits, so that its body is still read). Nothing here recurses.
 """
@@ -11,20 +11,17 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from threading import Lock
-from typing import Any
-
-from lark import Lark, UnexpectedToken
-from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from graphc.diagnostics import Diagnostic, Label, has_errors
 from graphc.frontend import syntax as s
+from graphc.frontend.automaton import END, Automaton, Machine, Unexpected
 from graphc.frontend.encoding import decode, too_large
 from graphc.frontend.lexer import Lexer, LogicalLine, Terminals, Token
 from graphc.frontend.limits import DEFAULT_LIMITS, Limits
 from graphc.frontend.syntax_error import explain_line
-from graphc.frontend.tables import automaton
+from graphc.frontend.tables import tables_of
 from graphc.frontend.tree import TreeBuilder
-from graphc.source import Source, Span
+from graphc.source import Source
 
 HEADS = ("block", "model", "optimizer", "train", "scan", "for", "when")
 _STAND_INS = {
@@ -37,15 +34,13 @@ _build_lock = Lock()
 
 
 @cache
-def _build() -> tuple[Lark, TreeBuilder, Terminals]:
-    grammar = files("graphc.frontend").joinpath("grammar.lark").read_text(encoding="utf-8")
+def _build() -> tuple[Automaton, TreeBuilder, Terminals]:
+    tables = tables_of(files("graphc.frontend").joinpath("grammar.lark").read_text(encoding="utf-8"))
     builder = TreeBuilder()
-    lark = automaton(grammar, builder)
-    patterns = {t.name: (t.pattern.value, t.pattern.type == "str") for t in lark.terminals}
-    return lark, builder, Terminals(patterns)
+    return Automaton(tables, builder), builder, Terminals(tables.terminals)
 
 
-def language() -> tuple[Lark, TreeBuilder, Terminals]:
+def language() -> tuple[Automaton, TreeBuilder, Terminals]:
     """The automaton, its callbacks and the terminals; built once in a process, on first use."""
     with _build_lock:
         return _build()
@@ -68,10 +63,10 @@ def parse(
         return None, too_large(Source(source.name, ""), size, limits)[1]
     if source.text.startswith("\N{ZERO WIDTH NO-BREAK SPACE}"):
         source = Source(source.name, source.text[1:])
-    lark, builder, terminals = language()
+    automaton, builder, terminals = language()
     lexer = Lexer(source, terminals, limits)
     lexer.read(lines)
-    feeder = _Feeder(source, lark, limits, lexer.diagnostics)
+    feeder = _Feeder(source, automaton, limits, lexer.diagnostics)
     builder.begin(feeder.diagnostics.append, {}, limits.nesting)
     declarations = feeder.feed(_joined(lexer.lines), builder.docs) if lexer.lines else ()
     module = s.Module(source.span(0, len(source.text)), source, declarations, lexer.module_doc)
@@ -111,11 +106,11 @@ def _is_annotation(tokens: Sequence[Token]) -> bool:
 class _Feeder:
     """Feeds logical lines to the automaton and recovers at line ends."""
 
-    def __init__(self, source: Source, lark: Lark, limits: Limits, diagnostics: list[Diagnostic]) -> None:
+    def __init__(self, source: Source, automaton: Automaton, limits: Limits, diagnostics: list[Diagnostic]) -> None:
         self.source = source
         self.limits = limits
         self.diagnostics = diagnostics
-        self.parser: InteractiveParser = lark.parse_interactive("")
+        self.machine = Machine(automaton)
         self.levels = [0]
 
     def feed(self, lines: Sequence[LogicalLine], docs: dict[int, str]) -> tuple[s.Statement, ...]:
@@ -132,11 +127,11 @@ class _Feeder:
         end = self.source.span(len(self.source.text), len(self.source.text))
         for _ in self.levels[1:]:
             self._give(Token("_DEDENT", "", end))
-        result = self.parser.feed_token(_end_token(end))
+        result = self.machine.feed(Token(END, "", end))
         return result if isinstance(result, tuple) else ()
 
-    def _give(self, token: Token) -> Any:
-        return self.parser.feed_token(token)  # type: ignore[arg-type]  # any object with a `type` will do
+    def _give(self, token: Token) -> None:
+        self.machine.feed(token)
 
     def _close_to(self, line: LogicalLine) -> None:
         """Ends the blocks that are indented deeper than the line."""
@@ -164,8 +159,7 @@ class _Feeder:
             if line.is_broken:
                 self._give(Token("BROKEN", "", self.source.span(0, 0)))
             return
-        state = self.parser.parser_state
-        states, values = list(state.state_stack), list(state.value_stack)
+        states, values = list(self.machine.states), list(self.machine.values)
         end = line.tokens[-1].span
         newline = Token("_NL", "", self.source.span(end.end, end.end + 1))
         count = len(self.diagnostics)
@@ -180,7 +174,7 @@ class _Feeder:
             return
         indent = Token("_INDENT", "", newline.span)
         if not fits:
-            state.state_stack[:], state.value_stack[:] = states, values
+            self.machine.states[:], self.machine.values[:] = states, values
             if not opens:
                 self._give(Token("BROKEN", "", line.tokens[0].span))
                 return
@@ -206,23 +200,18 @@ class _Feeder:
 
     def _try(self, tokens: Sequence[Token], line: LogicalLine) -> bool:
         """Feeds tokens; on the first that does not fit, reports it and says False."""
-        state = self.parser.parser_state
-        states, values = list(state.state_stack), list(state.value_stack)
+        states, values = list(self.machine.states), list(self.machine.values)
         for index, token in enumerate(tokens):
             try:
                 self._give(token)
-            except UnexpectedToken:
+            except Unexpected:
                 # Back to before the reductions that the token caused: they narrow down what is expected.
-                state.state_stack[:], state.value_stack[:] = states, values
+                self.machine.states[:], self.machine.values[:] = states, values
                 count = len(self.diagnostics)
                 for good in tokens[:index]:
                     self._give(good)
                 del self.diagnostics[count:]
-                accepted: set[str] = self.parser.accepts()  # type: ignore[no-untyped-call]
+                accepted = self.machine.accepts()
                 self.diagnostics.append(explain_line(tokens, index, accepted, len(self.levels) > 1))
                 return False
         return True
-
-
-def _end_token(span: Span) -> Any:
-    return Token("$END", "", span)
