@@ -72,15 +72,16 @@ def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 
 def to_json(diagnostic: Diagnostic) -> str:
-    """One line of JSON with the fields of the command line's `--error-format json`."""
+    """One line of JSON with the fields of the command line's `--error-format json`; labels of its `file` only."""
     span = diagnostic.span
+    labels = [label for label in diagnostic.labels if label.span.source is span.source]
     fields: dict[str, object] = {
         "code": diagnostic.code,
         "severity": diagnostic.severity,
         "message": diagnostic.title,
         "file": span.source.name,
         **_place(span),
-        "labels": [{**_place(label.span), "text": label.text} for label in diagnostic.labels],
+        "labels": [{**_place(label.span), "text": label.text} for label in labels],
         "help": diagnostic.help,
     }
     return json.dumps(fields, ensure_ascii=True)

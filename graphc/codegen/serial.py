@@ -1,6 +1,7 @@
-"""Ops whose order of work is part of their meaning: scatters, running sums, sorts.  A node becomes statements.
+"""Ops whose order of work is part of their meaning: scatters, running sums, sorts, updates of rows, last places.
 
-A scatter runs in the order of its index.  A running sum is one loop along its axis, by vector over the axes inside.
+A node becomes statements.  A scatter runs in the order of its index.  A running sum is one loop along its axis, by
+vector over the axes inside.
 """
 
 from __future__ import annotations

@@ -123,3 +123,12 @@ def test_json_has_the_fields_of_the_contract() -> None:
 def test_all_in_order_without_repeats() -> None:
     first, second = (Diagnostic("GC0001", "t", (Label(SOFTMAX.span(at, at + 1)),)) for at in (3, 9))
     assert render_all([second, first, second]) == render(first) + "\n" + render(second)
+
+
+def test_labels_of_other_files_are_not_in_json() -> None:
+    """A label has no file there: an editor would mark the same lines of the wrong one."""
+    library = Source("std/nn.gc", "block dense[I, O](x: real[..., I]) -> (y: real[..., O]):\n")
+    here, there = span(SOFTMAX, "x", "logits = "), span(library, "dense")
+    diagnostic = Diagnostic("GC0402", "`dense` needs `x`", (Label(here), Label(there, "declared here")))
+    assert [one["text"] for one in json.loads(to_json(diagnostic))["labels"]] == [""]
+    assert "declared here" in render(diagnostic)
