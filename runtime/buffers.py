@@ -131,7 +131,8 @@ def as_input(value: Any, leaf: Leaf) -> NDArray[Any]:
     else:
         array = _from_object(value, leaf)
         if array.dtype.newbyteorder("=") != kind:
-            raise InputTypeError(f"{_subject(leaf)} has dtype {array.dtype}; it should be {kind}")
+            help = f': .astype("{kind}") converts it' if array.dtype.kind in "fiub" else ""
+            raise InputTypeError(f"{_subject(leaf)} has dtype {array.dtype}; it should be {kind}{help}")
     try:
         return np.require(array.astype(kind, copy=False), requirements=["C", "A"])
     except MemoryError:  # a small array seen as a large one, by strides of zero

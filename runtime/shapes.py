@@ -27,7 +27,7 @@ def solve(signature: Signature, leaves: Sequence[Leaf], shapes: Sequence[Shape])
         if len(shape) != len(leaf.shape):
             raise InputShapeError(
                 f"`{leaf.name}` has shape {shape}, rank {len(shape)}; "
-                f"it should be {describe(leaf)}, rank {len(leaf.shape)}"
+                f"it should be {describe(leaf)}, rank {len(leaf.shape)}{_axis_hint(leaf, shape)}"
             )
         pending += [(leaf, shape, axis) for axis in range(len(shape))]
     progress = True
@@ -41,6 +41,18 @@ def solve(signature: Signature, leaves: Sequence[Leaf], shapes: Sequence[Shape])
     dims = {dim.name: found[dim.name][0] if dim.name in found else max(dim.lo, 1) for dim in signature.dims}
     _check_bounds(signature, dims, found)
     return dims
+
+
+def _axis_hint(leaf: Leaf, shape: Shape) -> str:
+    """How to add or drop the one axis by which a shape differs, if that is what is wrong."""
+    wanted = leaf.shape
+    if wanted and shape == wanted[1:]:
+        return f": {leaf.name}[None] is one row"
+    if len(shape) == len(wanted) - 1 and wanted[-1] == 1:
+        return f": {leaf.name}[..., None] has the last axis"
+    if len(shape) == len(wanted) + 1 and shape[-1] == 1:
+        return f": {leaf.name}[..., 0] is without the last axis"
+    return ""
 
 
 def _settle(item: tuple[Leaf, Shape, int], found: dict[str, tuple[int, str]]) -> bool:

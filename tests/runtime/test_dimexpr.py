@@ -77,6 +77,23 @@ def test_solve() -> None:
             solve(net, net.leaves, shapes)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "shape", "hint"),
+    [
+        (("B", 3), (3,), r"rank 2: x0\[None\] is one row"),
+        (("B", 8, 8, 1), (5, 8, 8), r"rank 4: x0\[\.\.\., None\] has the last axis"),
+        (("B",), (5, 1), r"rank 1: x0\[\.\.\., 0\] is without the last axis"),
+        (("B", 3), (4,), "rank 2$"),
+        (("B",), (5, 2), "rank 1$"),
+        ((), (5,), "rank 0$"),
+    ],
+)
+def test_one_axis_too_many_or_too_few(wanted: tuple[Expr, ...], shape: tuple[int, ...], hint: str) -> None:
+    net = signature(wanted)
+    with pytest.raises(InputShapeError, match=hint):
+        solve(net, net.leaves, [shape])
+
+
 def test_undetermined() -> None:
     net = signature((("*", "B", "T"),))
     with pytest.raises(InputShapeError, match=r"B \* T = 12 does not determine its sizes"):

@@ -75,6 +75,14 @@ def test_any_batch_in_the_same_code() -> None:
         assert np.array_equal(net(x=x)["y"], x * np.array([1, 2, 3], np.float32))
 
 
+def test_another_type_is_told_how_it_is_converted() -> None:
+    net = model()
+    with pytest.raises(InputTypeError, match=r'dtype int64; it should be float32: \.astype\("float32"\) converts it'):
+        net(x=X.astype(np.int64))
+    with pytest.raises(InputTypeError, match=r"dtype object; it should be float32$"):
+        net(x=X.astype(object))
+
+
 def test_predict() -> None:
     net = model()
     whole = net.predict(X)
