@@ -6,7 +6,8 @@ folds and changes it, and multiplies it further, before the next strip is begun;
 memory as a whole.  The same holds for two of the three, as in the backward pass.
 
 Contractions that sum over the rows of what the group reads or computes (the gradients by keys and values) join it for
-the sake of the cache: they run when all rows of an index of the batch axes are done.
+the sake of the cache: they run when all rows of an index of the batch axes are done.  A concatenation of nothing but
+results of its contractions joins it as well: each is stored at its place.
 
 It pays where the first contraction has batch axes: each of its products is small, and lies in the cache while the
 strips pass.  A single large product is better off alone: it would read its weights once for every strip.
@@ -22,6 +23,7 @@ from graphc.ir.graph import Graph, inline
 from graphc.ir.node import Node, leaf, make
 from graphc.ops.bfloat import elements_of
 from graphc.ops.contraction import parse
+from graphc.ops.movement import placed_parts
 from graphc.ops.op import Reduction, Structured
 from graphc.passes.grouping import is_elementwise
 from graphc.passes.normalise_contract import contract_axes
@@ -39,19 +41,21 @@ def fuse_strips(graph: Graph) -> Graph:
 
 @dataclass(eq=False)
 class Strip:
-    """Kernels that become one, in order: a contraction, a group folding rows, a contraction or none, and `across`.
+    """Kernels that become one, in order: a contraction, a group folding rows, a contraction or none, and others.
 
-    Those are contractions that sum over rows of a tensor of the group's shape.
+    `across` are contractions that sum over rows of a tensor of the group's shape, `joined` is a concatenation of what
+    contractions give, behind its reshapes.
     """
 
     first: Node
     rows: Node
     second: Node | None
     across: list[Node] = field(default_factory=list)
+    joined: list[Node] = field(default_factory=list)
 
     @property
     def parts(self) -> list[Node]:
-        return [part for part in (self.first, self.rows, self.second, *self.across) if part is not None]
+        return [part for part in (self.first, self.rows, self.second, *self.across, *self.joined) if part is not None]
 
 
 class _Finder:
@@ -71,6 +75,7 @@ class _Finder:
             second = next((x for x in self._readers(rows) if self._is_second(x, rows)), None)
             strip = Strip(first, rows, second)
             self._add_across(strip)
+            strip.joined = next((x for c in _last(strip) for v in self._values(c) if (x := self._joined(v, strip))), [])
             self.taken.update(dict.fromkeys(strip.parts, strip))
             yield strip
 
@@ -125,6 +130,29 @@ class _Finder:
             if not waits and not any(self._follows(x, kernel) for x in needed):
                 strip.across.append(kernel)
 
+    def _joined(self, value: Node, strip: Strip) -> list[Node]:
+        """The concatenation that alone reads a value, all parts of it from the strip, and its reshapes before it."""
+        while (readers := self.users[value]) and readers[0].op == "reshape":
+            value = readers[0]
+        if not readers or readers[0].op != "concat" or (parts := placed_parts(readers[0])) is None:
+            return []
+        concat = readers[0]
+        reshapes: list[Node] = []
+        if len(dict.fromkeys(concat.inputs)) < len(concat.inputs):
+            return []
+        for x, part in zip(concat.inputs, parts, strict=True):
+            kernel = _kernel_of(part.value)
+            contract = _contraction(kernel) if kernel in _last(strip) else None
+            if contract is None or part.value.shape != contract.shape:
+                return []
+            chain = [x]
+            while chain[-1] is not part.value:
+                chain.append(chain[-1].inputs[0])
+            if any(len(self.users[y]) != 1 or y in self.roots for y in chain):
+                return []
+            reshapes += reversed(chain[:-1])
+        return [*reshapes, concat]
+
     def _follows(self, node: Node, source: Node) -> bool:
         """Whether a node is computed from the source; a part of a strip waits for all that the strip reads."""
         seen: dict[Node, None] = {}
@@ -138,6 +166,11 @@ class _Finder:
                 strip = self.taken.get(x)
                 stack.extend(x.inputs if strip is None else (y for part in strip.parts for y in part.inputs))
         return False
+
+
+def _last(strip: Strip) -> list[Node]:
+    """The contractions behind the rows."""
+    return [*([] if strip.second is None else [strip.second]), *strip.across]
 
 
 def multiplies_rows(contract: Node, rows: Node, shape: tuple[Dim, ...]) -> bool:

@@ -6,6 +6,7 @@ For every index of the outer axes, and every strip of some rows:
     y[r, n] = sum over s of strip[r, s] * v[s, n]        -- the second contraction, if the group has one
 and when the last strip is done, for tensors of the strips' shape that were read or computed,
     z[s, n] = sum over r of x[r, s] * w[r, n]            -- contractions across the rows
+A concatenation of such results is stored part by part, each at its place.
 The strip stays in the cache.  Operands that all strips of an outer index read are copied once, into the layout that
 the skeleton wants, unless they lie like that already, or there are so few strips that the skeleton may pack in each.
 """
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from graphc.codegen.contraction_fit import operand_view
-from graphc.codegen.epilogue import epilogue
+from graphc.codegen.epilogue import finished
 from graphc.codegen.kernel import (
     Affine,
     Buffer,
@@ -43,6 +44,7 @@ from graphc.ir.dims import Dim, floordiv, is_at_least, product
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I64
 from graphc.ops.contraction import parse
+from graphc.ops.movement import placed_parts
 from graphc.ops.op import Reduction
 from graphc.ops.view import row_major
 
@@ -73,6 +75,26 @@ class _Operand:
     start: Affine
     strides: Mapping[str, Dim]
     sizes: Mapping[str, Dim]
+
+
+@dataclass(frozen=True, eq=False)
+class _Result:
+    """Where a node of a contraction's shape is stored: from which place of a buffer on, and a stride for each axis."""
+
+    node: Node
+    buffer: Buffer
+    strides: tuple[Dim, ...]
+    start: Dim
+
+    def place(self, at: tuple[Affine, ...]) -> Affine:
+        return _total(index * stride for index, stride in zip(at, self.strides, strict=True)) + self.start
+
+
+def _parts(concat: Node, buffer: Buffer) -> list[_Result]:
+    """The parts of a concatenation."""
+    parts = placed_parts(concat)
+    assert parts is not None, "joined by the pass that makes strips"
+    return [_Result(part.value, buffer, part.strides, part.start) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -111,8 +133,11 @@ class _Strips:
         self.across = [node for node in contracts if node is not self.first and self._turned(node) is not None]
         self.second = next((node for node in contracts if node is not self.first and node not in self.across), None)
         last = [node for node in contracts if node is not self.first]
-        self.tails = {c: {n: out for n, out in outputs.items() if _depends(n, [c])} for c in last}
-        self.head = {n: out for n, out in outputs.items() if not any(n in tail for tail in self.tails.values())}
+        results = [_Result(n, out, out.strides(), 0) for n, out in outputs.items() if n.op != "concat"]
+        results += [result for n, out in outputs.items() if n.op == "concat" for result in _parts(n, out)]
+        self.tails = {c: [result for result in results if _depends(result.node, [c])] for c in last}
+        behind = [result for tail in self.tails.values() for result in tail]
+        self.head = {result.node: result.buffer for result in results if result not in behind}
         self.multiplied = None if self.second is None else next(x for x in self.second.inputs if _depends(x, folds))
         *outer, self.rows, self.width = self.space.shape
         self.outer = [Var(f"i{axis}", extent) for axis, extent in enumerate(outer)]
@@ -208,7 +233,9 @@ class _Strips:
         own, _, result = self._labels(contract, operand)
         index = {**self._outer_index(own), own[axis]: row, result[-1]: column}
         inputs = {**self.inputs, operand: self.strip}
-        return epilogue(contract, self.tails[contract], inputs, tuple(index[x] for x in result), acc)
+        at, tail = tuple(index[x] for x in result), self.tails[contract]
+        values = finished(contract, [one.node for one in tail], inputs, at, acc)
+        return tuple(Store(one.buffer, one.place(at), value) for one, value in zip(tail, values, strict=True))
 
     def _sum_across(self, contract: Node) -> list[Stmt]:
         """A contraction that sums over the rows of all strips, from the diagonal on if nothing before it counts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from graphc.ir.types import F64, I32, I64, TensorType
 from graphc.ops.build import reduce, remaining
 from graphc.ops.op import Array, Cotangents, Index, IndexMap, Lowering, Pointwise, Sample, Scalar, expect, register
 from graphc.ops.rules import check_axes, check_axis, check_shape, text
+from graphc.ops.view import row_major
 
 
 @register
@@ -207,3 +209,35 @@ class Reverse(IndexMap):
 def is_joined(node: Node, shape: tuple[Dim, ...]) -> bool:
     """A concatenation of values of one shape: a loop over that shape writes each at its place."""
     return node.op == "concat" and node.shape != shape and all(x.shape == shape for x in node.inputs)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A value whose elements lie in a larger tensor: a stride for each of its axes, and where the first one is."""
+
+    value: Node
+    strides: tuple[Dim, ...]
+    start: Dim
+
+
+def placed_parts(concat: Node) -> list[Placed] | None:
+    """The parts of a concatenation as they are before they are reshaped, and where in its result their elements lie.
+
+    None if the axes of one are not, from one of them on, what is joined to those of the others.
+    """
+    axis = concat.attr("axis")
+    inner = product(concat.shape[axis + 1 :])
+    every, start = concat.shape[axis] * inner, 0 * inner
+    parts: list[Placed] = []
+    for x in concat.inputs:
+        block, value = x.shape[axis] * inner, x
+        while value.op == "reshape":
+            value = value.inputs[0]
+        shape = value.shape
+        first = next((i for i in range(len(shape) + 1) if product(shape[i:]) == block), None)
+        if first is None:
+            return None
+        outer = tuple(stride * every for stride in row_major(shape[:first]))
+        parts.append(Placed(value, outer + row_major(shape[first:]), start))
+        start = start + block
+    return parts
