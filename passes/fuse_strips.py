@@ -143,7 +143,7 @@ class _Finder:
         for x, part in zip(concat.inputs, parts, strict=True):
             kernel = _kernel_of(part.value)
             contract = _contraction(kernel) if kernel in _last(strip) else None
-            if contract is None or part.value.shape != contract.shape:
+            if contract is None or part.value.shape != contract.shape or part.strides[-1] != 1:
                 return []
             chain = [x]
             while chain[-1] is not part.value:
