@@ -305,18 +305,17 @@ class Kernel:
 
 def operands(scalar: Scalar) -> tuple[Scalar, ...]:
     """The scalars that a scalar is computed from, those inside index expressions included."""
-    match scalar:
-        case Load(_, _, at, guard, otherwise):
-            return tuple(x for x in (*_scalars(at), guard, otherwise) if x is not None)
-        case Call(_, _, args):
-            return args
-        case Cast(_, value):
-            return (value,)
-        case Select(_, condition, yes, no):
-            return condition, yes, no
-        case Position(_, index):
-            return _scalars(index)
-    return ()
+    if isinstance(scalar, Call):
+        return scalar.args
+    if isinstance(scalar, Load):
+        if scalar.guard is None and scalar.otherwise is None:
+            return _scalars(scalar.at)
+        return tuple(x for x in (*_scalars(scalar.at), scalar.guard, scalar.otherwise) if x is not None)
+    if isinstance(scalar, Select):
+        return scalar.condition, scalar.yes, scalar.no
+    if isinstance(scalar, Cast):
+        return (scalar.value,)
+    return _scalars(scalar.index) if isinstance(scalar, Position) else ()
 
 
 def _scalars(index: Affine) -> tuple[Scalar, ...]:
@@ -325,12 +324,9 @@ def _scalars(index: Affine) -> tuple[Scalar, ...]:
 
 def indices(scalar: Scalar) -> tuple[Affine, ...]:
     """The index expressions that stand in one scalar itself."""
-    match scalar:
-        case Load(_, _, at):
-            return (at,)
-        case Position(_, index):
-            return (index,)
-    return ()
+    if isinstance(scalar, Load):
+        return (scalar.at,)
+    return (scalar.index,) if isinstance(scalar, Position) else ()
 
 
 def statements(stmts: Sequence[Stmt]) -> Iterator[Stmt]:

@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 _VECTOR = re.compile(r"<(\d+) x (.+)>")
 _SIZES = {"float": 4, "double": 8, "ptr": 8, "i1": 1}
@@ -76,6 +76,16 @@ def mangle(type: str) -> str:
 
 def const(type: str, number: float) -> Value:
     """The constant `number` of `type`, in every lane: rounded to the float type, wrapped to the integer type."""
+    return _whole(type, number) if isinstance(number, int) else _constant(type, number)
+
+
+@lru_cache(maxsize=4096)
+def _whole(type: str, number: int) -> Value:
+    """Constants of whole numbers are most of all; zero is not minus zero here."""
+    return _constant(type, number)
+
+
+def _constant(type: str, number: float) -> Value:
     scalar = element(type)
     text = _number(scalar, number)
     return Value(text if lanes(type) == 1 else f"splat ({scalar} {text})", type)
@@ -95,9 +105,10 @@ def known(value: Index) -> int | None:
     """The number an integer scalar is known to be, or None."""
     if isinstance(value, int):
         return value
-    if value.type[0] == "i" and value.text.lstrip("-").isdigit():
-        return int(value.text)
-    return None
+    text = value.text
+    if text[0] in "%@" or value.type[0] != "i":
+        return None
+    return int(text) if text.lstrip("-").isdigit() else None
 
 
 def _number(scalar: str, number: float) -> str:
