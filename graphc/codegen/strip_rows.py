@@ -203,7 +203,7 @@ class StripRows(Nest):
         loads = [s for s in closure(tuple(scalars_of(self.stmts))) if isinstance(s, Load) and s.guard is None]
         asks = [Ask(s.buffer, s.at) for s in loads] + [Ask(s.buffer, s.at, True) for s in stores_of(self.stmts)]
         for ask in asks:
-            if ask.buffer.role != "scratch" and _is_large(ask.buffer) and ask.at.is_of_rows(self.var, self.column):
+            if ask.buffer.role != "scratch" and is_large(ask.buffer) and ask.at.is_of_rows(self.var, self.column):
                 moved = (affine(row) - self.at) * ask.at.coefficient(self.var) + affine(column) - affine(self.column)
                 at = ask.at + moved
                 found.setdefault((ask.buffer, at.constant, at.terms), replace(ask, at=at))
@@ -238,7 +238,7 @@ def _rows_together(height: Dim, width: Dim) -> int:
     return next((count for count in near if height % count == 0), 1)
 
 
-def _is_large(buffer: Buffer) -> bool:
+def is_large(buffer: Buffer) -> bool:
     """Whether a buffer may not be in the cache."""
     elements = product(buffer.shape)
     return not isinstance(elements, int) or elements * buffer.dtype.size >= LARGE_BYTES
@@ -264,4 +264,4 @@ def _index(scalar: Scalar) -> Affine | None:
     return None
 
 
-__all__ = ["Strip", "StripRows", "strip_rows"]
+__all__ = ["Strip", "StripRows", "is_large", "strip_rows"]

@@ -13,7 +13,7 @@ the skeleton wants, unless they lie like that already, or there are so few strip
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,6 +21,7 @@ from graphc.codegen.contraction_fit import operand_view
 from graphc.codegen.epilogue import finished
 from graphc.codegen.kernel import (
     Affine,
+    Ask,
     Buffer,
     Call,
     Const,
@@ -39,7 +40,7 @@ from graphc.codegen.kernel import (
     affine,
 )
 from graphc.codegen.loops import Space, inner_nodes
-from graphc.codegen.strip_rows import Strip, StripRows, strip_rows
+from graphc.codegen.strip_rows import Strip, StripRows, is_large, strip_rows
 from graphc.ir.dims import Dim, floordiv, is_at_least, product
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I64
@@ -95,6 +96,11 @@ def _parts(concat: Node, buffer: Buffer) -> list[_Result]:
     parts = placed_parts(concat)
     assert parts is not None, "joined by the pass that makes strips"
     return [_Result(part.value, buffer, part.strides, part.start) for part in parts]
+
+
+def _without(x: _Operand, outer: str) -> _Operand:
+    """The operand's axes but the outer ones."""
+    return replace(x, sizes={label: size for label, size in x.sizes.items() if label not in outer})
 
 
 @dataclass(frozen=True)
@@ -201,9 +207,37 @@ class _Strips:
         assert self.second is not None and self.multiplied is not None
         stores = partial(self._finished, self.second, self.multiplied, -2)
         second = behind.contract(inside, height, lambda row, n, acc: stores(start + row, n, acc))
+        second = replace(second, asks=self._next(start, second))
         if rows.diagonal is None:
             return [*stmts, *rows.stmts, second]
         return [*stmts, *self._up_to(rows, second)]
+
+    def _next(self, start: Affine, second: Contract) -> tuple[Ask, ...]:
+        """What the contractions read for the next index of the outer axes, if rows and columns are as many."""
+        found: dict[tuple[object, ...], Ask] = {}
+        var = self.outer[-1]
+        for x in self._read():
+            across = [label for label in x.sizes if x.strides[label] == 1 and x.sizes[label] == second.column.extent]
+            along = [label for label in x.sizes if label not in across and x.sizes[label] == self.rows]
+            step = x.start.coefficient(var)
+            if across and along and step != 0 and is_large(x.buffer):
+                at = x.start + step + (start + affine(second.row)) * x.strides[along[-1]] + affine(second.column)
+                found.setdefault((x.buffer, at.constant, at.terms), Ask(x.buffer, at))
+        return tuple(found.values())
+
+    def _read(self) -> Iterator[_Operand]:
+        """The operands of all contractions that are not of the strips' shape, for one index of the outer axes."""
+        if self.first is not None:
+            result = parse(self.first.attr("spec"))[2]
+            for x in self.first.inputs:
+                labels = self._labels(self.first, x)[0]
+                yield _without(self._operand(x, labels, self._outer_index(result)), result[:-2])
+        for contract in (self.second, *self.across):
+            if contract is not None:
+                operand = self.multiplied if contract is self.second else self._turned(contract)
+                assert operand is not None
+                own, other, _ = self._labels(contract, operand)
+                yield _without(self._operand(self._other(contract, operand), other, self._outer_index(own)), own[:-2])
 
     def _rows(self, start: Affine, height: Dim) -> StripRows:
         """What is done to the rows of a strip."""
