@@ -77,3 +77,21 @@ def test_memory_of_the_sweeps_is_asked_for_by_the_product_before(tmp_path: Path)
     assert "1" in prefetched
     file.write_text(source(128, batch=15, deep=32))
     assert "asks for" not in stage_text(file, "kernels", entry="step")
+
+
+def test_operands_of_the_next_example_are_asked_for_by_the_product_behind(tmp_path: Path) -> None:
+    """Each tensor of operands is 1 MB: 64 examples of 128 rows of 32."""
+    file = tmp_path / "attention.gc"
+    file.write_text(source(128, batch=64, deep=32))
+    forward, backward = (
+        re.findall(r"^  +contract .* in 32 over 128: .* asks for (.*)", text, re.MULTILINE)
+        for text in (stage_text(file, "kernels", entry=entry) for entry in ("forward", "gradients"))
+    )
+    assert forward == ["x0[i0*4096 + b*32 + d + 4096], x1[i0*4096 + b*32 + d + 4096], x2[i0*4096 + b*32 + d + 4096]"]
+    assert len(backward) == 2
+    random = np.random.default_rng(0)
+    q, k, v = (random.standard_normal((64, 128, 32)).astype(np.float32) for _ in range(3))
+    scores = 0.5 * np.einsum("btc,bsc->bts", q.astype(np.float64), k)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    expected = np.einsum("bts,bsc->btc", weights / weights.sum(-1, keepdims=True), v)
+    np.testing.assert_allclose(graphc.compile(file)(q=q, k=k, v=v)["y"], expected, rtol=2e-4, atol=2e-5)
