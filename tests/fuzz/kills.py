@@ -72,6 +72,8 @@ class Told:
     def hear(self, line: str) -> None:
         word, _, value = line.strip().partition(" ")
         self.lines.append(line)
+        if not line.endswith("\n"):
+            return  # killed as it said so
         if word == "resume":
             self.resumed = int(value)
         elif word == "saved":
