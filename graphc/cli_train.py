@@ -131,8 +131,9 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 
 def print_fact(word: str, value: object) -> None:
-    """A line for programs, at once: who reads `saved 120` may rely on it."""
-    print(word, value, file=sys.stdout, flush=True)
+    """A line for programs, at once and in one piece: who reads `saved 120` may rely on it."""
+    sys.stdout.write(f"{word} {value}\n")  # `print` writes the words one by one where Python is told not to buffer
+    sys.stdout.flush()
 
 
 def resume(model: Model, arguments: argparse.Namespace, folder: Path) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import graphc
+from graphc.cli_train import print_fact
 from graphc.driver import stage_graph
 from graphc.pictures import curves
 from graphc.run_folder import read_metrics, write_run_folder
@@ -55,6 +57,14 @@ def test_a_run_folder_without_matplotlib(without_matplotlib: None, tmp_path: Pat
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {"double.gca", "weights.safetensors", "metrics.csv", "graph.svg"}
     assert [line.partition(":")[0] for line in lines if line.startswith("no ")] == ["no curves.png", "no graph.png"]
+
+
+def test_a_line_for_programs_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PYTHONUNBUFFERED every write goes out by itself, and a process may be killed between two."""
+    pieces: list[str] = []
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=pieces.append, flush=lambda: None))
+    print_fact("saved", 825)
+    assert pieces == ["saved 825\n"]
 
 
 def test_metrics_are_read_back(tmp_path: Path) -> None:
