@@ -40,7 +40,7 @@ from graphc.ir.types import BOOL, I32, I64
 
 ENDS = {"ge": 1, "gt": 0, "le": 1, "lt": 0}  # how far behind the place where both are equal a comparison ends to hold
 TOGETHER = 4  # rows of a group: while one waits for its sum, sweeps of the others go on
-NEAR = 1 << 11  # elements of the rows of a group: what is kept of them stays in the first-level cache
+NEAR = 1 << 10  # elements of the rows of a group: what is kept of them stays in the first-level cache
 SMALL = 1 << 30  # numbers that can be added to a place without wrapping around
 
 
