@@ -16,6 +16,7 @@ from graphc.frontend.elsewhere import SIGNS
 from graphc.frontend.limits import Limits
 from graphc.source import Source, Span
 
+OTHER_SPACES = "\N{NO-BREAK SPACE}\N{EM SPACE}\N{EN SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}"
 TAB = 4  # spaces that a tab in the indentation is taken for, once it has been reported
 OPENING = {"(": ")", "[": "]", "{": "}"}
 SOFT_KEYWORDS = {"input": "INPUT", "hyper": "HYPER", "metric": "METRIC"}
@@ -87,7 +88,7 @@ class Lexer:
         self._doc_end = 0
         self._brackets: list[Token] = []
         self._line: LogicalLine | None = None
-        self._has_tabs = False
+        self._has_tabs = self._has_other_spaces = False
 
     def read(self, lines: range | None = None) -> None:
         """Tokenises the text, or some lines of it (from 1)."""
@@ -134,7 +135,7 @@ class Lexer:
         self.report("GC0003", title, at, at + 1, "not allowed, not even in a comment", "delete it")
 
     def _physical_line(self, line: str, start: int, number: int) -> None:
-        stripped = line.lstrip(" \t")
+        stripped = line.lstrip(" \t" + OTHER_SPACES)
         indent = len(line) - len(stripped)
         if self._brackets and stripped and self._line is not None:
             left = indent < self._line.indent and stripped[0] not in ")]}#"
@@ -156,6 +157,11 @@ class Lexer:
                 self._has_tabs = True  # the other lines are read as if a tab were spaces
                 help = "indent with spaces, everywhere in the file"
                 self.report("GC0006", "a tab in the indentation", start + tab, start + tab + 1, "", help)
+            other = next((i for i in range(indent) if line[i] in OTHER_SPACES), None)
+            if other is not None and not self._has_other_spaces:
+                self._has_other_spaces = True  # the other lines are read as if they had plain ones
+                title = f"{_named(line[other])} in the indentation"
+                self.report("GC0006", title, start + other, start + other + 1, "", "type plain spaces instead")
         self._tokens(start + indent, start + len(line))
 
     def _comment_line(self, stripped: str, number: int) -> None:
@@ -242,10 +248,12 @@ class Lexer:
         stop = at + 1
         while stop < end and not self.source.text[stop].isascii():
             stop += 1
+        if character in OTHER_SPACES:
+            self.report("GC0005", f"{_named(character)} between words", at, stop, "", "type a plain space instead")
+            return stop
         twin = _LOOKALIKES.get(character, "")
-        name = unicodedata.name(character, "?")
         hint = f"it looks like `{twin}`: type the Latin letter" if twin else "names and signs are ASCII"
-        title = f"`{character}` (U+{ord(character):04X} {name}) cannot be part of a name"
+        title = f"`{character}` ({_named(character)}) cannot be part of a name"
         self.report("GC0005", title, at, stop, "", hint)
         return stop
 
@@ -287,3 +295,8 @@ class Lexer:
                 tokens[at + 3] = Token("REVERSE", order.text, order.span)
         self.lines.append(self._line)
         self._line = None
+
+
+def _named(character: str) -> str:
+    """The code point and the name that Unicode gives it."""
+    return f"U+{ord(character):04X} {unicodedata.name(character, '?')}"

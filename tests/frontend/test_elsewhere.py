@@ -109,6 +109,15 @@ def test_tabs_are_one_error_and_the_rest_of_the_file_is_read() -> None:
     assert [(one.code, one.span.first.line) for one in found] == [("GC0006", 3)]
 
 
+def test_spaces_of_other_kinds_are_read_as_spaces() -> None:
+    lines = ["model m(x: f32[3]) -> (y: f32[3]):", "\u00a0   a = x", "\u00a0   b\u2003= a", "    y = b"]
+    found = errors("\n".join(lines) + "\n")
+    assert [(one.code, one.span.first.line, one.title) for one in found] == [
+        ("GC0006", 2, "U+00A0 NO-BREAK SPACE in the indentation"),
+        ("GC0005", 3, "U+2003 EM SPACE between words"),
+    ]
+
+
 def test_a_name_of_ones_own_is_no_library() -> None:
     text = "dim F = 3\nmodel m(nn: f32[F]) -> (y: f32[F]):\n    y = nn + nn.softmax\n"
     assert [one.title for one in errors(text)] == ["f32[3] has no `softmax`"]
