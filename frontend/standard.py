@@ -15,9 +15,7 @@ from graphc.source import Source
 
 STANDARD = ("nn", "optim")
 Declaration = s.Block | s.Optimizer | s.Constant
-_BEGIN = re.compile(
-    r"^(?:##.*\n)*(?:block|optimizer) ([a-z0-9_]+)", re.MULTILINE
-)  # what is said of it stands before it
+_BEGIN = re.compile(r"^(?:##.*\n)*(?:block|optimizer) ([a-z0-9_]+)", re.MULTILINE)  # with what is said of it before
 
 
 class Declarations(Mapping[str, Declaration]):
