@@ -154,8 +154,8 @@ model attend(x: f32[B, T, D]) -> (y: f32[B, T, H, K]):
     probs = softmax(scores, axis=-1)
     y = einsum(probs[b, h, t, s] * v[b, s, h, c] -> [b, t, h, c])
 train attend:
-    loss = mean(y * y * y)
-    optimizer = sgd(lr = 0.1)
+    loss = mean(y * y * y * y)
+    optimizer = sgd(lr = 0.002)
 """
 
 
@@ -172,9 +172,9 @@ def test_gradients_by_keys_and_values_are_those_of_separate_kernels(length: int,
     joined.init(seed=3)
     apart.init(seed=3)
     for _ in range(3):
-        np.testing.assert_allclose(joined.step(x=x)["loss"], apart.step(x=x)["loss"], rtol=1e-5)
-    for name in ("wq", "wk", "wv"):
-        np.testing.assert_allclose(joined.params[name], apart.params[name], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(joined.step(x=x)["loss"], apart.step(x=x)["loss"], rtol=1e-6)
+    for name in ("wq", "wk", "wv"):  # they have changed by 0.02 to 0.05
+        np.testing.assert_allclose(joined.params[name], apart.params[name], rtol=0, atol=3e-7)
 
 
 @pytest.mark.parametrize(("length", "products", "buffers"), [(40, 4, ["strip"]), (150, 6, ["strip", "whole"])])
