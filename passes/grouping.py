@@ -17,9 +17,9 @@ from graphc.ir.node import ConstArray, Node
 from graphc.ops.contraction import may_split, part_of
 from graphc.ops.movement import is_joined
 from graphc.ops.op import IndexMap, Pointwise, Reduction, Structured
+from graphc.ops.pooling import GREATEST
 from graphc.passes.cost import weight
 
-GREATEST = frozenset({"max_pool", "argmax_pool"})
 FRESH = frozenset({"pad", "concat", "gather", "bf16_pairs"})
 LARGEST = 256  # nodes of a group: compile time stays linear in the graph, registers are not exhausted
 EPILOGUE = 64  # instructions of an epilogue: it stands between the products

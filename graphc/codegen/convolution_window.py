@@ -38,9 +38,9 @@ from graphc.ir.dims import product as product_of
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I32, U8
 from graphc.ops.bfloat import elements_of
+from graphc.ops.pooling import GREATEST
 
 IMAGE_OPS = frozenset({"window_spread", "pool_spread", "conv_data"})
-GREATEST_OPS = frozenset({"max_pool", "argmax_pool"})
 LOWEST = float("-inf")
 NO_TAP = {U8: 255, I32: -1}  # where there is no window
 Found = tuple[Scalar, Scalar]  # a value, and its tap's number
@@ -94,7 +94,7 @@ class _Nest:
         attrs = zip(self.size, self.stride, self.low, self.high, self.dilation, strict=True)
         axes = [make(n, *given) for n, given in zip(self.node.shape[1:-1], attrs, strict=True)]
         low, high = tuple(x.low for x in axes), tuple(x.high for x in axes)
-        images = [self.bordered(self.first, low, high, LOWEST if self.node.op in GREATEST_OPS else 0.0)]
+        images = [self.bordered(self.first, low, high, LOWEST if self.node.op in GREATEST else 0.0)]
         if self.node.op == "pool_spread":
             assert self.second is not None
             images.append(self.bordered(self.second, low, high, NO_TAP[self.second.dtype], "places"))
@@ -126,7 +126,7 @@ class _Nest:
         spatial = (affine(j) * r.step + r.first for j, r in zip(pixel, runs, strict=True))
         at = (affine(self.n), *spatial, affine(self.channel))
         taps = list(self._taps(runs, pixel, axes))
-        if self.node.op in GREATEST_OPS:
+        if self.node.op in GREATEST:
             values = self._greatest(images[0], taps)
             return epilogue(self.node, self.outputs, self.inputs, at, values[self.node], values)
         return epilogue(self.node, self.outputs, self.inputs, at, self._value(images, taps, at))

@@ -23,6 +23,7 @@ from graphc.ops.op import Array, Cotangents, Sample, Structured, expect, registe
 from graphc.ops.rules import check_kind, text
 
 GEOMETRY = ("window", "stride", "low", "high")
+GREATEST = frozenset({"max_pool", "argmax_pool"})  # one search finds both
 
 
 def tap_type(window: Ints) -> DType:

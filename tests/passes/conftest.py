@@ -13,7 +13,9 @@ from graphc.ir.dims import evaluate
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
 from graphc.ir.node import Node
+from graphc.ir.rewrite import rewrite
 from graphc.ir.types import BOOL
+from graphc.passes.simplify import SIMPLIFY_RULES
 
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 2.5, -3.7, 1e-40, -3.4e38)
 INTEGERS = (0, 1, -1, 2, 3, 127, -128, 5, -7, 100, 64)
@@ -49,3 +51,14 @@ def assert_same_bits(before: Node, after: Node, leaves: tuple[Node, ...]) -> Non
 @pytest.fixture
 def same_bits() -> Callable[[Node, Node, tuple[Node, ...]], None]:
     return assert_same_bits
+
+
+@pytest.fixture
+def simplified() -> Callable[[Node], Node]:
+    """What the exact rules make of a node."""
+
+    def simplify(node: Node) -> Node:
+        leaves = tuple(x for x in Graph("g", (), {"y": node}).nodes() if x.is_leaf)
+        return rewrite(Graph("g", leaves, {"y": node}), SIMPLIFY_RULES).outputs["y"]
+
+    return simplify
