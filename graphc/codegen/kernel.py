@@ -229,6 +229,14 @@ class Ask:
 
 
 @dataclass(frozen=True, eq=False)
+class Fetch:
+    """So many bytes for every row of a contraction: those of row r begin r * `row` bytes behind the buffer's start."""
+
+    buffer: Buffer
+    row: int
+
+
+@dataclass(frozen=True, eq=False)
 class Contract:
     """temp = sum over k of a[a_at + row*a_row_stride + ..] * b[b_at + column*b_column_stride + ..], then the epilogue.
 
@@ -242,7 +250,7 @@ class Contract:
     b finite there.
 
     `asks` are elements that later statements read or write at the same row and column: nothing happens to them here,
-    but their memory is asked for amid the sums.
+    but their memory is asked for amid the sums. Of `fetches` so is what belongs to a row of the tile.
     """
 
     a: Buffer
@@ -264,6 +272,7 @@ class Contract:
     nonzero: Affine | None = None
     zero: Affine | None = None
     asks: tuple[Ask, ...] = ()
+    fetches: tuple[Fetch, ...] = ()
 
     @property
     def diagonals(self) -> tuple[Affine, ...]:
@@ -429,7 +438,8 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
                 check(tuple(s for bound in stmt.diagonals for s in _scalars(bound)), stmt.diagonals, scope)
                 places = (stmt.a_at, stmt.b_at, *(k.count for k in stmt.k if k.count is not None))
                 check(tuple(s for at in places for s in _scalars(at)), places, scope)
-                _require(all(ask.buffer in buffers for ask in stmt.asks), "what is asked for is not declared")
+                asked = [*(ask.buffer for ask in stmt.asks), *(fetch.buffer for fetch in stmt.fetches)]
+                _require(all(buffer in buffers for buffer in asked), "what is asked for is not declared")
                 check((), tuple(ask.at for ask in stmt.asks), inner)
                 _verify_block(stmt.epilogue, buffers, inner, True)
             case Routine():

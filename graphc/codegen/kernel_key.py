@@ -114,4 +114,6 @@ class _Key:
         strides = stmt.a_row_stride, stmt.b_column_stride, stmt.vectors, stmt.pairs
         temp = tuple((self.number(t), t.dtype.name) for t in (stmt.temp, *stmt.others))
         asks = tuple((self.buffer(ask.buffer), self.affine(ask.at), ask.is_written) for ask in stmt.asks)
-        return operands, starts, axes, tile, strides, temp, asks, tuple(self.statement(one) for one in stmt.epilogue)
+        fetches = tuple((self.buffer(fetch.buffer), fetch.row) for fetch in stmt.fetches)
+        epilogue = tuple(self.statement(one) for one in stmt.epilogue)
+        return operands, starts, axes, tile, strides, temp, asks, fetches, epilogue

@@ -118,7 +118,8 @@ def _notes(stmt: Contract) -> str:
     row = stmt.row.name
     bounds = (f"{stmt.column.name} <", stmt.seen), ("k <", stmt.nonzero), ("k >=", stmt.zero)
     ends = "".join(f", {column} {row} + {at}" for column, at in bounds if at is not None)
-    asks = ", ".join(f"{ask.buffer.name}[{ask.at}]" for ask in stmt.asks)
+    places = [f"{ask.buffer.name}[{ask.at}]" for ask in stmt.asks]
+    asks = ", ".join([*places, *(f"{fetch.row} bytes of {fetch.buffer.name}" for fetch in stmt.fetches)])
     return (" of pairs" if stmt.pairs else "") + ends + (f", asks for {asks}" if asks else "")
 
 

@@ -353,7 +353,8 @@ def emit_contract(stmt: Contract, code: ScalarCode, module: Module, split: Split
     row_tile = split.rows.height if split is not None and split.rows is not None else None
     f, epilogue = code.f, TileEpilogue(stmt, module)
     spec, names = _skeleton(stmt, epilogue.params, epilogue, epilogue.announce)
-    name = contraction.emit(replace(spec, split=is_split, row_tile=row_tile), module, module.target)
+    spec = replace(spec, split=is_split, row_tile=row_tile, fetch=epilogue.fetch if stmt.fetches else None)
+    name = contraction.emit(spec, module, module.target)
     workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else next(iter(code.pointers.values()))
     part = [f[x] for x in PART] if is_split else []
     counts = [_value(code.offset(k.count)[0]) for k in stmt.k if k.count is not None]

@@ -160,7 +160,8 @@ class _Body:
         if level == 0 and self.contraction.is_cut and self.panel.source is not Source.PACKING:
             count, a, b = self._cut(count, turns, a, b)
         values = [*accumulators, *a, *b]
-        if level == 0 and (self.contraction.announce is not None or asks_ahead(self.plan, self.panel)):
+        announces = self.contraction.announce is not None or self.contraction.fetch is not None
+        if level == 0 and (announces or asks_ahead(self.plan, self.panel)):
             part = f.mul(f.sdiv(count, self.height * turns), turns)
             values, count = self._announced(part, turns, values), f.sub(count, f.mul(part, self.height))
         whole = f.mul(f.sdiv(count, turns), turns)
@@ -214,7 +215,9 @@ class _Body:
         """The same after `part` indices of the outermost axis for every row, each after what the row will need."""
         with self.f.loop(0, self.height, carried=values) as loop:
             if self.contraction.announce is not None:
-                self._announce(loop.index, self.contraction.announce)
+                self._announce(loop.index, self.contraction.announce, self.plan.rows_ahead)
+            if self.contraction.fetch is not None:
+                self._announce(loop.index, self.contraction.fetch, 0)
             if asks_ahead(self.plan, self.panel):
                 with self.f.when(self.f[".asks"]):
                     self._ask_ahead(loop.index)
@@ -229,10 +232,10 @@ class _Body:
             for v in range(self.panel.vectors):
                 f.prefetch(f.offset(start, self.scalar, f.add(f.mul(stride, k), v * self.plan.lanes)), locality=2)
 
-    def _announce(self, row: Value, announce: Announce) -> None:
+    def _announce(self, row: Value, announce: Announce, ahead: int) -> None:
         f = self.f
         columns = [f.add(f[".column"], v * self.plan.lanes) for v in range(self.panel.vectors)]
-        below = f.add(f[".row"], f.add(row, self.plan.rows_ahead))
+        below = f.add(f[".row"], f.add(row, ahead))
         if not self.plan.k_block:
             announce(f, self._params(), below, columns)
             return

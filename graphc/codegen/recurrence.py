@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from graphc.codegen.fetching import ask_for_next
 from graphc.codegen.kernel import Buffer, Kernel
 from graphc.codegen.lower import lower
 from graphc.codegen.memory import ALIGNMENT, plan_memory
@@ -63,6 +64,7 @@ def plan_loop(
     memory = plan_memory(step)
     scratch = [Buffer(f"w{i}", U8, (_bytes(slot),), "scratch") for i, slot in enumerate(memory.slots)]
     loop = Loop(scan.attr("length"), scan.attr("reverse"), step, memory, places, scratch, starts, panels)
+    ask_for_next(loop)
     order = "down from" if loop.reverse else "up to"
     buffers = (*results.buffers(), *inputs.values(), *scratch, *panels.values())
     return Kernel(name, buffers, (), f"scan {order} {loop.length}"), loop, results.of

@@ -138,7 +138,7 @@ def _emit_loop(step: Step, turns: Turns, private: Mapping[Buffer, Dim], module: 
         scalars.dim(dim)  # once, not in every turn
     loop = turns.loop
     length = scalars.dim(loop.length)
-    strides = {place: scalars.dim(place.stride) for place in loop.places.values() if place.is_part}
+    strides = {place: scalars.dim(place.stride) for place in loop.parts}
     last = f.sub(length, 1)
     places.go(_value(last if loop.reverse else 0), const("i64", 0), strides)
     code.run(turns.starts)
@@ -154,7 +154,7 @@ def _emit_loop(step: Step, turns: Turns, private: Mapping[Buffer, Dim], module: 
 def _symbols(turns: Turns, private: Mapping[Buffer, Dim], module: Module) -> tuple[Symbol, ...]:
     """The run-time sizes that the loop's function needs."""
     steps, loop = (*turns.starts, *turns.turn), turns.loop
-    dims = [loop.length, *dims_of(steps, private), *(place.stride for place in loop.places.values() if place.is_part)]
+    dims = [loop.length, *dims_of(steps, private), *(place.stride for place in loop.parts)]
     found = dict.fromkeys(s for dim in dims for s in symbols(dim))
     for step in steps:
         found.update(dict.fromkeys(_compiled(step, private, module).sizes))

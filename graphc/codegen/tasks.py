@@ -122,6 +122,12 @@ class Loop:
     scratch: list[Buffer]
     starts: list[Task]
     panels: dict[Memory, Buffer]
+    following: dict[Memory, Place] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[Place]:
+        """The places that are other memory in every turn."""
+        return [place for place in (*self.places.values(), *self.following.values()) if place.is_part]
 
     def place(self, value: Tenant) -> Place | None:
         """Where a task's value lies, or what it is a part of; None for constants and for t."""
@@ -130,6 +136,8 @@ class Loop:
             return Place(self.scratch[self.memory.slot_of[value]])
         if value.kind == "panels":
             return Place(self.panels[value])
+        if value.kind == "next":
+            return self.following[value]
         if value.kind in ("output", "start"):
             return self.places[value.name]
         assert value.leaf is not None, "memory outside of the arena belongs to a leaf or a constant"

@@ -19,6 +19,7 @@ from graphc.ir.dims import product
 from graphc.ops.op import instructions
 
 SHORT = 32  # sums that are over before memory answers
+LINE, GROUP = 64, 8  # bytes of a line of the cache; lines that are asked for together
 LONG = 18  # instructions of an epilogue that is worth the way through memory
 
 
@@ -62,6 +63,26 @@ class TileEpilogue:
                 with code.scope(self.stmt.column, column, True):
                     for ask in self.asks:
                         f.prefetch(code.address(ask.buffer, ask.at), ask.is_written)
+
+    def fetch(self, f: Function, given: Mapping[str, Value], row: Value, columns: Sequence[Value]) -> None:
+        """Asks for what the fetches have for a row; its lines are shared out between the vectors of columns."""
+        vector = self.module.target.vector_bytes // self.stmt.temp.dtype.size
+        group = LINE * min(GROUP, *(-(-one.row // LINE) for one in self.stmt.fetches))
+        parts, total = _vectors(self.stmt, vector), 0
+        starts: list[tuple[int, Value]] = []  # the first group of lines of each fetch, and where number 0 would lie
+        for one in self.stmt.fetches:
+            place = f.sub(f.mul(row, one.row), total * group)
+            starts.append((total, f.offset(given[self.buffers[one.buffer]], "i8", place)))
+            total += -(-one.row // group)
+        first = f.sdiv(columns[0], vector)
+        low, high = (f.sdiv(f.mul(f.add(first, v), total), parts) for v in (0, len(columns)))
+        with f.loop(low, high, may_be_empty=True) as loop:
+            (_, base), *later = starts
+            for number, start in later:
+                base = f.select(f.icmp("slt", loop.index, number), base, start)
+            place = f.offset(base, "i8", f.mul(loop.index, group))
+            for line in range(0, group, LINE):
+                f.prefetch(f.offset(place, "i8", line), locality=2)
 
     def _code(self, f: Function, given: Mapping[str, Value], width: int) -> ScalarCode:
         pointers: dict[Buffer, Value] = {b: given[x] for b, x in self.buffers.items()}
@@ -210,6 +231,13 @@ def asked_for(stmt: Contract) -> tuple[Ask, ...]:
         if isinstance(s, Load) and s.guard is None and s.at.is_of_rows(stmt.row, stmt.column):
             found.setdefault((s.buffer, s.at.constant, s.at.terms), Ask(s.buffer, s.at))
     return (*found.values(), *stmt.asks)
+
+
+def _vectors(stmt: Contract, lanes: int) -> int:
+    """How many vectors of columns a row has, if that is known."""
+    columns = stmt.b.shape[0] * stmt.k[0].b_stride if stmt.others else stmt.column.extent
+    assert isinstance(columns, int), "fetches are for results of known width"
+    return -(-columns // lanes)
 
 
 def _length(stmt: Contract) -> int:

@@ -91,6 +91,7 @@ class Contraction:
     (the last may hold anything behind column n). [panel][k][width] is the layout B is packed into otherwise.
     `split`: several threads call the function, each for its part of the tiles, of row tiles of this height if there is
     a `row_tile`. `announce` runs for every row of a tile amid its sums: it asks for memory that the epilogue will read.
+    `fetch` does the same for what others will need, which has no say in the order of tiles.
     `pairs`: an element of A or B is two bfloat16 numbers in four bytes, of which the products of both are added.
 
     `seen`: of row m nobody reads columns from m + seen on, so that tiles of such columns only are left out. `nonzero`:
@@ -112,6 +113,7 @@ class Contraction:
     split: bool = False
     row_tile: int | None = None
     announce: Announce | None = None
+    fetch: Announce | None = None
     pairs: bool = False
     seen: Extent | None = None
     nonzero: Extent | None = None
