@@ -20,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphc.ir.dims import Dim
+from graphc.codegen.target import LARGE_BYTES
+from graphc.ir.dims import Dim, product
 from graphc.ir.types import DType
 
 
@@ -32,6 +33,12 @@ class Buffer:
     dtype: DType
     shape: tuple[Dim, ...]
     role: str = "in"
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it may not be in the cache."""
+        elements = product(self.shape)
+        return not isinstance(elements, int) or elements * self.dtype.size >= LARGE_BYTES
 
     def strides(self) -> tuple[Dim, ...]:
         """Elements between neighbours along each axis."""

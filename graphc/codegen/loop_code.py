@@ -395,8 +395,8 @@ def _skeleton(
     kind = llvm_type(stmt.temp.dtype)
     spec = contraction.Contraction("contract", kind, m, n, k, a_row, b_column, every, epilogue, pairs=stmt.pairs)
     spec = replace(spec, seen=seen, nonzero=nonzero, zero=zero)
-    if asked_for(stmt):
-        spec = replace(spec, announce=announce or _nothing)
+    if asks := asked_for(stmt):
+        spec = replace(spec, announce=announce or _nothing, reads=any(not ask.is_written for ask in asks))
     if stmt.vectors is not None:
         (axis,) = stmt.k
         if stmt.others:  # whole panels of vectors, one of every part

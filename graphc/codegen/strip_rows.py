@@ -33,8 +33,7 @@ from graphc.codegen.kernel import (
 )
 from graphc.codegen.loops import Nest, Space, inner_nodes
 from graphc.codegen.scalars import Pull, linear
-from graphc.codegen.tiling import LARGE_BYTES
-from graphc.ir.dims import Dim, floordiv, product
+from graphc.ir.dims import Dim, floordiv
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I32, I64
 
@@ -203,7 +202,7 @@ class StripRows(Nest):
         loads = [s for s in closure(tuple(scalars_of(self.stmts))) if isinstance(s, Load) and s.guard is None]
         asks = [Ask(s.buffer, s.at) for s in loads] + [Ask(s.buffer, s.at, True) for s in stores_of(self.stmts)]
         for ask in asks:
-            if ask.buffer.role != "scratch" and is_large(ask.buffer) and ask.at.is_of_rows(self.var, self.column):
+            if ask.buffer.role != "scratch" and ask.buffer.is_large and ask.at.is_of_rows(self.var, self.column):
                 moved = (affine(row) - self.at) * ask.at.coefficient(self.var) + affine(column) - affine(self.column)
                 at = ask.at + moved
                 found.setdefault((ask.buffer, at.constant, at.terms), replace(ask, at=at))
@@ -238,12 +237,6 @@ def _rows_together(height: Dim, width: Dim) -> int:
     return next((count for count in near if height % count == 0), 1)
 
 
-def is_large(buffer: Buffer) -> bool:
-    """Whether a buffer may not be in the cache."""
-    elements = product(buffer.shape)
-    return not isinstance(elements, int) or elements * buffer.dtype.size >= LARGE_BYTES
-
-
 def _is_zero(index: Affine) -> bool:
     return index.constant == 0 and not index.terms
 
@@ -264,4 +257,4 @@ def _index(scalar: Scalar) -> Affine | None:
     return None
 
 
-__all__ = ["Strip", "StripRows", "is_large", "strip_rows"]
+__all__ = ["Strip", "StripRows", "strip_rows"]

@@ -40,7 +40,7 @@ from graphc.codegen.kernel import (
     affine,
 )
 from graphc.codegen.loops import Space, inner_nodes
-from graphc.codegen.strip_rows import Strip, StripRows, is_large, strip_rows
+from graphc.codegen.strip_rows import Strip, StripRows, strip_rows
 from graphc.ir.dims import Dim, floordiv, is_at_least, product
 from graphc.ir.node import Node
 from graphc.ir.types import BOOL, I64
@@ -220,7 +220,7 @@ class _Strips:
             across = [label for label in x.sizes if x.strides[label] == 1 and x.sizes[label] == second.column.extent]
             along = [label for label in x.sizes if label not in across and x.sizes[label] == self.rows]
             step = x.start.coefficient(var)
-            if across and along and step != 0 and is_large(x.buffer):
+            if across and along and step != 0 and x.buffer.is_large:
                 at = x.start + step + (start + affine(second.row)) * x.strides[along[-1]] + affine(second.column)
                 found.setdefault((x.buffer, at.constant, at.terms), Ask(x.buffer, at))
         return tuple(found.values())

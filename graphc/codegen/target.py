@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import llvmlite.binding as binding
 
+LARGE_BYTES = 1 << 20  # so much does not stay in the second-level cache, and is asked for sooner
+
 
 @dataclass(frozen=True)
 class Target:

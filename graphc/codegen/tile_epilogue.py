@@ -20,6 +20,8 @@ from graphc.ops.op import instructions
 
 SHORT = 32  # sums that are over before memory answers
 LINE, GROUP = 64, 8  # bytes of a line of the cache; lines that are asked for together
+LONG_SUM = 256  # whose multiply-adds take longer than memory takes to accept a tile
+MOST_ASKS = 2  # for each vector: more requests would take longer than the stores wait
 LONG = 18  # instructions of an epilogue that is worth the way through memory
 
 
@@ -219,7 +221,7 @@ class TileEpilogue:
 
 
 def asked_for(stmt: Contract) -> tuple[Ask, ...]:
-    """What an epilogue loads, and what later statements need, neighbouring columns beside each other.
+    """What an epilogue loads, where it stores much, and what later statements need: places of each row's columns.
 
     Only what is other memory for every row, and none if the sums are over too soon to fetch anything meanwhile.
     """
@@ -230,7 +232,20 @@ def asked_for(stmt: Contract) -> tuple[Ask, ...]:
     for s in closure(tuple(scalars_of(stmt.epilogue))):
         if isinstance(s, Load) and s.guard is None and s.at.is_of_rows(stmt.row, stmt.column):
             found.setdefault((s.buffer, s.at.constant, s.at.terms), Ask(s.buffer, s.at))
-    return (*found.values(), *stmt.asks)
+    stores = _large_stores(stmt)
+    return (*found.values(), *(stores if len(found) + len(stores) <= MOST_ASKS else ()), *stmt.asks)
+
+
+def _large_stores(stmt: Contract) -> list[Ask]:
+    """Where an epilogue stores rows of a large tensor, if the stores of one tile are not over when the next comes.
+
+    That is so after sums that are not long. The requests stand between turns of the outermost sum.
+    """
+    turns, depth = stmt.k[0].extent, product(axis.extent for axis in stmt.k)
+    if not isinstance(turns, int) or not isinstance(depth, int) or turns < SHORT or depth > LONG_SUM:
+        return []
+    asks = [Ask(store.buffer, store.at, True) for store in stmt.epilogue if store.buffer.role != "scratch"]
+    return [ask for ask in asks if ask.buffer.is_large and ask.at.is_of_rows(stmt.row, stmt.column)]
 
 
 def _vectors(stmt: Contract, lanes: int) -> int:

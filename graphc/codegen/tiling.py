@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from graphc.codegen.bfloat import FEATURE
 from graphc.codegen.ssa import Value, size
-from graphc.codegen.target import Target
+from graphc.codegen.target import LARGE_BYTES, Target
 
 if TYPE_CHECKING:
     from graphc.codegen.llvm import Function
@@ -41,7 +41,6 @@ FEW_ROWS = 32  # so few are done in one pass over all of B
 GROUP = 10  # panels of B walked together then
 FEW_TILES_TO_SHARE = 12  # row tiles of which one more or less shows in what a thread has to do
 EARLY_DEPTH = 128  # so short sums are over before memory has answered
-LARGE_BYTES = 1 << 20  # of B or the result: does not stay in the second-level cache, and is asked for sooner
 KEPT_TILES = 128  # row tiles whose partial sums are kept at a time, if k is cut
 
 
@@ -90,8 +89,9 @@ class Contraction:
     was laid out beforehand: then panels of so many vectors lie `panel_stride` apart, and every one has its full width
     (the last may hold anything behind column n). [panel][k][width] is the layout B is packed into otherwise.
     `split`: several threads call the function, each for its part of the tiles, of row tiles of this height if there is
-    a `row_tile`. `announce` runs for every row of a tile amid its sums: it asks for memory that the epilogue will read.
-    `fetch` does the same for what others will need, which has no say in the order of tiles.
+    a `row_tile`. `announce` runs for every row of a tile amid its sums: it asks for memory that the epilogue will read
+    or write; `reads` tells whether it reads tensors of the result's size. `fetch` does the same for what others will
+    need, which has no say in the order of tiles.
     `pairs`: an element of A or B is two bfloat16 numbers in four bytes, of which the products of both are added.
 
     `seen`: of row m nobody reads columns from m + seen on, so that tiles of such columns only are left out. `nonzero`:
@@ -114,6 +114,7 @@ class Contraction:
     row_tile: int | None = None
     announce: Announce | None = None
     fetch: Announce | None = None
+    reads: bool = False
     pairs: bool = False
     seen: Extent | None = None
     nonzero: Extent | None = None
@@ -307,7 +308,7 @@ def _ahead(whole: Plan, row_block: int | None) -> int:
 def _group(whole: Plan) -> int:
     """Panels walked together; as many as the cache holds where each row tile walks along all of them."""
     factor, names = whole.depth
-    if whole.contraction.announce is None or whole.k_block is not None or names:
+    if not whole.contraction.reads or whole.k_block is not None or names:
         return GROUP
     return max(GROUP, BLOCK_BYTES // (factor * whole.width * size(whole.contraction.scalar)))
 
@@ -368,7 +369,7 @@ def _row_block(whole: Plan) -> int | None:
     rows = BLOCK_BYTES // (deep * size(whole.contraction.scalar))
     if isinstance(m, int) and m <= 2 * rows:
         return None
-    if whole.contraction.announce is not None and whole.k_block is None:
+    if whole.contraction.reads and whole.k_block is None:
         return 1
     return max(1, rows // whole.height)
 

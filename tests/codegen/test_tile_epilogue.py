@@ -92,6 +92,17 @@ def test_memory_that_an_epilogue_reads_is_asked_for_amid_the_sums(  # type: igno
     assert len(asked) == expected * (64 // host().vector_bytes)
 
 
+@pytest.mark.parametrize(("rows", "inner", "expected"), [(512, 64, 1), (511, 64, 0), (512, 7, 0)])
+def test_a_large_result_is_asked_for_amid_the_sums(  # type: ignore[no-untyped-def]
+    tmp_path, rows: int, inner: int, expected: int
+) -> None:
+    """512 rows of 512 are 1 MB, as large as a cache; short sums leave no time."""
+    file = tmp_path / "wide.gc"
+    file.write_text(f"dim B\nmodel net(x: f32[B, {inner}], w: f32[{inner}, 512]) -> (y: f32[B, 512]):\n    y = x @ w\n")
+    text = stage_text(file, "llvm", dims={"B": rows})
+    assert bool(re.findall(r"call void @llvm\.prefetch\S*\(ptr %\w+, i32 1, i32 3", text)) == bool(expected)
+
+
 def test_rows_go_through_all_panels_when_their_epilogue_reads_as_much() -> None:
     def nothing(f: object, given: object, tile: object) -> None:
         """An epilogue that is only planned."""
@@ -100,7 +111,9 @@ def test_rows_go_through_all_panels_when_their_epilogue_reads_as_much() -> None:
     plain = Contraction("c", "float", 3136, 1024, (axis,), 1, 1, (), nothing)
     target = named("x86-64-v4")
     assert plan(plain, target).row_block == 128
-    reading = plan(replace(plain, announce=nothing), target)
+    writing = plan(replace(plain, announce=nothing), target)
+    reading = plan(replace(plain, announce=nothing, reads=True), target)
+    assert (writing.row_block, writing.group) == (128, 10)
     assert (reading.row_block, reading.group) == (1, 21)
 
 
