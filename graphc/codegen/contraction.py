@@ -11,7 +11,7 @@ with fused multiply-adds and hands each finished register tile to an epilogue. H
 - weights laid out beforehand as [N/width][K][width]: `vectors` and `panel_stride`. In a recurrent cell the columns of a
   panel are [gates][lanes], so that an epilogue has all gates of some units and updates their cells.
 
-The sum runs over k in order for every tile size, so a row has the same bits whatever the number of rows. Nothing
+The order of a sum over k does not depend on the tile, so a row has the same bits whatever the number of rows. Nothing
 outside of A and B is read, and they need no alignment beyond that of an element; the workspace should have 64 bytes.
 Every extent of k is at least 1. If the contraction is `split`, the function takes the number of a part and how many
 there are behind the workspace, and computes the panels, or the row tiles, that are this part's.

@@ -23,13 +23,28 @@ from graphc.codegen.convolution_blocks import block_size, narrowed, tiles, widen
 from graphc.codegen.convolution_image import Image, bordered
 from graphc.codegen.convolution_runs import Axis, Run, cut, image_runs, rows_inside, window_runs
 from graphc.codegen.epilogue import epilogue
-from graphc.codegen.kernel import Affine, Buffer, Const, Contract, For, KAxis, Load, Stmt, Store, Temp, Var, affine
+from graphc.codegen.kernel import (
+    Affine,
+    Ahead,
+    Buffer,
+    Const,
+    Contract,
+    For,
+    KAxis,
+    Load,
+    Stmt,
+    Store,
+    Temp,
+    Var,
+    affine,
+)
 from graphc.codegen.loop_code import workspace_elements
 from graphc.codegen.target import Target
 from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
 from graphc.ops.bfloat import elements_of
 
+NEAR_BYTES = 1 << 18  # of an image, at most: two of them and more stay in the second-level cache
 PANEL_BYTES = 1 << 19  # weights beyond are cut into panels: half of a second-level cache
 
 Body = tuple[tuple[Stmt, ...], list[Buffer]]
@@ -210,10 +225,22 @@ class _Images(_Convolution):
         for number, run in enumerate(axes[axis].runs):
             var = Var(f"o{axis}r{number}", run.count)
             if axis == self.rank - 1:
+                found += self.next_image(image, [*chosen, run], outer)
                 found.append(self.row(image, weights, axes, [*chosen, run], [*outer, var]))
             else:
                 found.append(For(var, self.rows(image, weights, axes, [*chosen, run], [*outer, var])))
         return tuple(found)
+
+    def next_image(self, image: Image, runs: list[Run], outer: list[Var]) -> list[Ahead]:
+        """Asks for a row of the image that is copied next, so that its copy will not wait for memory."""
+        x, strides = self.first, self.first.strides()
+        if not image.each or not _is_near(x) or any(run.first % run.step for run in runs[:-1]) or runs[-1].first:
+            return []
+        start = (self.number + 1) * strides[0]
+        rows: Dim = 1
+        for var, run, stride in zip(outer, runs, strides[1:], strict=False):
+            start, rows = start + (affine(var) + run.first // run.step) * run.source_step * stride, run.source_step
+        return [Ahead(x, start, rows * strides[len(outer)])]
 
     def row(self, image: Image, weights: _Weighting, axes: list[Axis], runs: list[Run], pixel: list[Var]) -> Stmt:
         """The pixels of one run of a row."""
@@ -396,6 +423,12 @@ def _turned_back(sums: Buffer, total: Buffer) -> Stmt:
         source, target = source + affine(var) * far, target + affine(var) * far
     copy = Store(total, target, Load(total.dtype, sums, source))
     return _nest(taps, (For(row, (For(output, (copy,), vector=True),)),))[0]
+
+
+def _is_near(x: Buffer) -> bool:
+    """Whether x is a batch of images of which the second-level cache holds a few."""
+    size = x.strides()[0] * x.dtype.size
+    return x.shape[0] != 1 and isinstance(size, int) and size <= NEAR_BYTES
 
 
 def _nest(variables: list[Var], body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

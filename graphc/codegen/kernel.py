@@ -5,6 +5,7 @@
            | Routine(kind, (buffer, affine)*, dim*)       -- what these loops have no words for, such as a sort
            | Store(buffer, affine at, scalar, add?)       -- `add` accumulates into memory (scatter)
            | Contract(a, b, axes, temp, stmt* epilogue)   -- temp[m, n] = sum over k of a * b, then the epilogue
+           | Ahead(buffer, affine at, dim)        -- asks for the memory of elements that are read later
     fold   = (temp, combine, scalar)                      -- temp = combine over the loop of scalar
     scalar = Load(buffer, affine at, guard?) | Const | Call(op, scalar*) | Cast(scalar) | Select(scalar, scalar, scalar)
            | Position(affine) | Temp                      -- a DAG: shared, never copied
@@ -300,7 +301,19 @@ class Routine:
     options: tuple[bool | int, ...] = ()
 
 
-Stmt = For | Store | Contract | Routine
+@dataclass(frozen=True, eq=False)
+class Ahead:
+    """Neighbouring elements from `at` on that later statements read: they are brought nearer, and nothing is read.
+
+    Memory that is not there may be asked for.
+    """
+
+    buffer: Buffer
+    at: Affine
+    elements: Dim
+
+
+Stmt = For | Store | Contract | Routine | Ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -453,6 +466,10 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
                 _require(all(b in buffers for b in stmt.buffers), f"operands of {stmt.kind} are not declared")
                 _require(not vector, f"{stmt.kind} inside a vector loop")
                 check((), stmt.at, scope)
+            case Ahead(buffer, at):
+                _require(buffer in buffers, f"buffer {buffer.name} is not declared")
+                _require(not vector, "memory is asked for inside a vector loop")
+                check((), (at,), scope)
 
 
 def _require(condition: bool, message: str) -> None:

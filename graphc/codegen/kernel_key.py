@@ -10,6 +10,7 @@ from typing import Any
 
 from graphc.codegen.kernel import (
     Affine,
+    Ahead,
     Buffer,
     Call,
     Cast,
@@ -98,6 +99,8 @@ class _Key:
             case Store(buffer, at, value, add):
                 indices = tuple(self.scalar(term) for term, _ in at.terms if isinstance(term, Scalar))
                 return self.buffer(buffer), indices, self.affine(at), self.scalar(value), add
+            case Ahead(buffer, at, elements):
+                return "ahead", self.buffer(buffer), self.affine(at), elements
             case Routine():
                 places = tuple((self.buffer(b), self.affine(at)) for b, at in zip(stmt.buffers, stmt.at, strict=True))
                 return stmt.kind, places, stmt.sizes, freeze(stmt.options)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from graphc.codegen.kernel import (
     Affine,
+    Ahead,
     Call,
     Cast,
     Const,
@@ -108,6 +109,8 @@ def _print_block(
                     f" over {ks}: {temps} = sum {stmt.a.name} * {stmt.b.name}{_notes(stmt)}"
                 )
                 lines += _print_block(stmt.epilogue, pad + "  ", dict(names))
+            case Ahead(buffer, at, elements):
+                lines.append(f"{pad}ask for {elements} of {buffer.name}[{at}..]")
             case Routine():
                 places = ", ".join(f"{b.name}[{at}..]" for b, at in zip(stmt.buffers, stmt.at, strict=True))
                 lines.append(f"{pad}{stmt.kind} {places} of {', '.join(map(str, (*stmt.sizes, *stmt.options)))}")

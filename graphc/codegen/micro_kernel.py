@@ -1,8 +1,11 @@
 """The innermost function of a contraction: one register tile over the whole of k, then the epilogue.
 
 For every k the vectors of B are loaded, each row's element of A is broadcast, and all accumulators take one fused
-multiply-add; they are phis of the loop over k, which keeps them in registers. Each sum runs over k in order, whatever
-the height of the tile: a row's result does not depend on how many rows there are.
+multiply-add; they are phis of the loop over k, which keeps them in registers. Each sum runs over k in the same order,
+whatever the height of the tile: a row's result does not depend on how many rows there are.
+
+Where B is one vector wide and rows of A overlap, the taps of a convolution share what they read of A: a step is for all
+taps, whose vectors of B are loaded first, and each element of A takes part in the sums of several rows.
 
 What the epilogue will read from memory is asked for meanwhile, row by row of the tile: all at once, the requests would
 hold up the loads of B.
@@ -14,7 +17,7 @@ from collections.abc import Iterator
 
 from graphc.codegen import bfloat
 from graphc.codegen.llvm import Function, Index, Module, Value, const, known, vector
-from graphc.codegen.tiling import Announce, Extent, Panel, Plan, Source, Tile
+from graphc.codegen.tiling import Announce, Extent, KAxis, Panel, Plan, Source, Tile
 
 _ROW_GROUP = 3  # rows reached from one pointer when their distance is a register: p, p + d, p + 2d
 
@@ -244,6 +247,8 @@ class _Body:
 
     def _step(self, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:
         """One k: the outer product of a column of A and a row of B."""
+        if self.plan.taps is not None:
+            return self._tap_step(self.plan.taps, a, b, accumulators)
         f, vectors = self.f, self.panel.vectors
         row = [self._load_b(b[0], v) for v in range(vectors)]
         for to in b[1:]:
@@ -258,6 +263,17 @@ class _Body:
             result += [product(f, element, row[v], accumulators[i * vectors + v]) for v in range(vectors)]
         if vectors > 1:
             f.fence()
+        return result
+
+    def _tap_step(self, taps: KAxis, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:
+        """One k of all taps: what row i meets at tap t is the element of row i + t, which is loaded once."""
+        f, result, count = self.f, list(accumulators), int(taps.extent)
+        vectors = [self._load_b(f.offset(b[0], self.scalar, t * int(taps.b_stride)), 0) for t in range(count)]
+        for j in range(self.height + count - 1):
+            at = f.offset(a[0], self.scalar, f.mul(self.row_stride, j))
+            element = f.splat(f.load(at, self.scalar), self.plan.lanes)
+            for t in range(max(0, j - self.height + 1), min(count, j + 1)):
+                result[j - t] = f.fma(element, vectors[t], result[j - t])
         return result
 
     def _halves(self, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:

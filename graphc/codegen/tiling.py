@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING
 
 from graphc.codegen.bfloat import FEATURE
@@ -30,6 +30,7 @@ ALIASED_STRIDE, ALIASED_DEPTH = (
 )  # neighbouring k multiples of so many bytes apart, and at least so many of them
 LATE_PACK_ROW_TILES = 8  # the same where m is a parameter: the copy is a pass of its own then
 PACK_STRIDE = 1024  # .. if neighbouring k of B lie at least so many bytes apart (each on a page or line of its own)
+SHARING = range(2, 6)  # taps that share elements of A: their vectors of B are in registers, of which 16 are too few
 FEW_TILES = 64  # row tiles over which the cost of packing shows
 PACK_DEPTH = 32  # .. and the panel is deep enough
 FAR = 1024  # neighbouring k of A so many bytes apart fill the ways of the caches sooner
@@ -60,6 +61,11 @@ class KAxis:
     def bound(self) -> Extent:
         """What to plan for."""
         return self.extent if self.most is None else self.most
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all of it is known at compile time."""
+        return all(isinstance(number, int) for number in (self.extent, self.a_stride, self.b_stride))
 
 
 @dataclass(frozen=True)
@@ -171,6 +177,7 @@ class Plan:
     k_block: int | None  # indices of the outermost k in a block, if sums are cut into blocks
     row_block: int | None  # row tiles that meet a group of panels before the next ones do; None: all
     group: int  # full panels in a group
+    taps: KAxis | None = None  # one more axis of k, along which rows of A overlap: each step is for all of it
     ahead: int = 0  # k of B that are asked for amid the sums of each row of a tile, for the next panel to be packed
 
     @property
@@ -201,7 +208,7 @@ class Plan:
     def depth(self) -> tuple[int, tuple[str, ...]]:
         """The number of all k of a block, as a factor and names."""
         outer, *others = [axis.bound for axis in self.contraction.k]
-        extents = [self.k_block or outer, *others]
+        extents = [self.k_block or outer, *others, *([self.taps.extent] if self.taps else [])]
         return prod(e for e in extents if isinstance(e, int)), tuple(e for e in extents if isinstance(e, str))
 
     @property
@@ -270,9 +277,41 @@ def plan(contraction: Contraction, target: Target) -> Plan:
         row_block = _row_block(whole)
     whole = replace(whole, ahead=_ahead(whole, row_block))
     if row_block is None:
-        return whole
+        return _with_taps(whole, contraction.k, target)
     group = GROUP if isinstance(merged.n, str) else max(1, min(_group(whole), merged.n // whole.width))
     return replace(whole, row_block=row_block, group=group)
+
+
+def _with_taps(whole: Plan, axes: tuple[KAxis, ...], target: Target) -> Plan:
+    """The same with taps that share elements of A, where these are what is loaded most: for B of one vector.
+
+    If a step along one of the `axes` of k is a step to the next row, as along the taps of a convolution, tap t meets in
+    row i what tap 0 meets in row i + t. One load serves all taps then, and multiply-adds do not wait for loads. Whether
+    it is done does not depend on m, for it is another order of the sum.
+    """
+    found, row = whole.contraction, whole.contraction.a_row_stride
+    late = replace(found, m="m", k=axes)
+    near = whole.vectors == 1 and _source(late, target, whole.lanes, whole.height) is Source.IN_PLACE
+    if (
+        target.registers < 32
+        or not near
+        or found.is_cut
+        or found.pairs
+        or whole.k_block is not None
+        or _depth(axes) > 2 * DEPTH
+    ):
+        return whole
+    shared = [axis for axis in axes[:-1] if axis.a_stride == row and axis.is_known and axis.extent in SHARING]
+    if len(shared) != 1:
+        return whole
+    taps, rest = shared[0], [axis for axis in axes if axis is not shared[0]]
+    k = merge_axes((rest[-1], *rest[:-1]))  # the innermost outside: of these there are many, between which to ask
+    return replace(whole, contraction=replace(found, k=k), taps=taps)
+
+
+def _depth(axes: tuple[KAxis, ...]) -> float:
+    """How many k there are; infinitely many if that is not known."""
+    return prod(axis.extent if isinstance(axis.extent, int) else inf for axis in axes)
 
 
 def _emulates_pairs(contraction: Contraction, target: Target) -> bool:

@@ -203,6 +203,13 @@ CONVOLUTIONS = [
 ]
 
 
+def overlapping(m: int, n: int, taps: int = 3, late: str = "", channels: int = 5, scalar: str = "float") -> Case:
+    """A row of a convolution: step by step along the taps each row of A is the next one."""
+    size = channels * n
+    axes = (2, (m + 9) * channels, taps * size), (taps, channels, size), (channels, 1, n)
+    return Case(m, n, axes, channels, 1, late, scalar, m + n)
+
+
 @pytest.mark.parametrize("lates", [[""], ["m"], ["n", "k", "s"], ["mnks", "mk", "mn"]], ids=str)
 def test_on_this_machine(lates: list[str]) -> None:
     run(random_cases(len(lates[0]), 18, lates), host())
@@ -211,6 +218,67 @@ def test_on_this_machine(lates: list[str]) -> None:
 @pytest.mark.parametrize("name", ["host", "x86-64-v3", "generic"])
 def test_several_sums(name: str) -> None:
     run(CONVOLUTIONS, on_this_machine(name))
+
+
+def test_taps_that_share_elements() -> None:
+    target = host()
+    if target.registers < 32:
+        pytest.skip("the registers of this machine are too few")
+    for scalar, size in (("float", 4), ("double", 8)):
+        lanes = target.lanes(size)
+        cases = [
+            overlapping(m, lanes, taps, late, scalar=scalar)
+            for m, taps, late in [(1, 3, ""), (5, 2, ""), (16, 5, ""), (33, 3, ""), (17, 4, "m"), (40, 3, "m")]
+        ]
+        cases.append(overlapping(32, lanes, 3, channels=64, scalar=scalar))
+        cases += [overlapping(20, lanes - 1, 3, scalar=scalar)] if target.masked else []
+        plans = [tiling.plan(case.contraction("x"), target) for case in cases]
+        assert all(
+            one.taps is not None and one.taps.extent == case.k[1][0] for one, case in zip(plans, cases, strict=True)
+        )
+        run(cases, target)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        overlapping(32, 17),  # two vectors
+        overlapping(32, 16, 6),  # too many taps
+        overlapping(32, 16, channels=400),  # long sums
+        overlapping(32, 16, late="k"),
+        overlapping(32, 16, 3, "s"),
+        Case(16, 16, ((3, 900, 480), (3, 5, 80), (5, 1, 16)), 10, 1),  # steps of two pixels
+        Case(16, 16, ((3, 900, 480), (3, 10, 80), (5, 1, 16)), 5, 1),  # taps two pixels apart
+    ],
+    ids=str,
+)
+def test_taps_that_share_nothing(case: Case) -> None:
+    assert tiling.plan(case.contraction("x"), named("x86-64-v4")).taps is None
+
+
+def test_sums_with_taps_do_not_depend_on_the_number_of_rows() -> None:
+    """Not the bits of a row either, nor whether memory is asked for."""
+    rng = np.random.default_rng(4)
+    a, b = rng.standard_normal(4000).astype(np.float32), rng.standard_normal(4000).astype(np.float32)
+    n, target = host().lanes(4), host()
+
+    def rows(m: int, late: str, announced: bool) -> np.ndarray:
+        axes = (3, 600, 9 * n), (3, 3, 3 * n), (3, 1, n)
+        case = Case(m, n, axes, 3, 1, late)
+        contraction = replace(case.contraction("c0"), announce=ask_for_row if announced else None)
+        assert target.registers < 32 or tiling.plan(contraction, target).taps is not None
+        (function,), _alive = load([contraction], target)
+        c = np.zeros((m, n), np.float32)
+        function(a.ctypes.data, b.ctypes.data, None, c.ctypes.data, n, *case.sizes.values())
+        return c
+
+    whole = rows(70, "", False)
+    assert all(
+        np.array_equal(rows(m, late, announced), whole[:m])
+        for m in (1, 7, 33)
+        for late in ("", "m")
+        for announced in (False, True)
+    )
 
 
 @pytest.mark.parametrize("name", ["x86-64-v3", "generic"])
@@ -318,6 +386,9 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
         matrices(64, 96, 64, "NN", "mks"),
         matrices(3, 128, 64, "NN"),
         matrices(64, 1024, 900, "NN"),
+        overlapping(32, 16, channels=16),
+        overlapping(32, 16, 5, channels=16),
+        overlapping(32, 15, 5, channels=16),
     ],
     ids=str,
 )

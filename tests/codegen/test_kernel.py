@@ -8,6 +8,7 @@ import graphc.ops  # noqa: F401
 from graphc.codegen.entry import plan_entry
 from graphc.codegen.kernel import (
     Affine,
+    Ahead,
     Buffer,
     Call,
     Const,
@@ -73,12 +74,35 @@ def test_a_routine_is_printed_and_known_by_all_that_it_is() -> None:
     assert len({key_of(kernel(For(I, (one,)))) for one in (rows, *others)}) == 6
 
 
+def test_memory_that_is_asked_for_is_printed_and_known_by_all_that_it_is() -> None:
+    ahead = Ahead(X, affine(I) * 4, 64)
+    assert str(kernel(For(I, (ahead,)))).splitlines()[2] == "    ask for 64 of x[i*4..]"
+    others = [Ahead(X, affine(I) * 4, N), Ahead(Y, affine(I) * 4, 64), Ahead(X, affine(I) * 8, 64)]
+    assert len({key_of(kernel(For(I, (one,)))) for one in (ahead, *others)}) == 4
+
+
+def test_the_next_image_of_a_batch_is_asked_for_a_row_at_a_time() -> None:
+    """While one is worked on; not if two of them are too large for the second-level cache, or if there is one."""
+
+    def text(shape: tuple[int, ...], stride: int = 1) -> str:
+        x = leaf("input", "x", TensorType(F32, shape))
+        w = leaf("input", "w", TensorType(F32, (3, 3, shape[3], 16)))
+        y = make("conv", x, w, stride=(stride,) * 2, low=(1, 1), high=(1, 1), dilation=(1, 1), groups=1)
+        return "".join(kernels(Graph("g", (x, w), {"y": y})))
+
+    assert text((4, 8, 8, 16)).count("ask for 128 of x0[n*1024 + o0r0*128 + 1024..]") == 1
+    assert text((4, 8, 8, 16), 2).count("ask for 256 of x0[n*1024 + o0r0*256 + 1024..]") == 1
+    assert "ask for" not in text((4, 100, 100, 16)) + text((1, 8, 8, 16))
+
+
 TEMP = Temp(F32, "t")
 WRONG: dict[str, tuple[Stmt, ...]] = {
     "out of scope": (Store(Y, affine(I), Const(F32, 0.0)),),
     "not declared": (For(I, (Store(Buffer("z", F32, (N,)), affine(I), Const(F32, 0.0)),)),),
     "of sort are not declared": (Routine("sort", (Buffer("z", F32, (N,)),), (Affine(),), (N,)),),
     "sort inside a vector loop": (For(I, (Routine("sort", (X,), (Affine(),), (N,)),), vector=True),),
+    "z is not declared": (Ahead(Buffer("z", F32, (N,)), Affine(), 4),),
+    "asked for inside a vector loop": (For(I, (Ahead(X, Affine(), 4),), vector=True),),
     "stored into y": (For(I, (Store(Y, affine(I), Const(F64, 0.0)),)),),
     "before it is computed": (Store(Y, Affine(), TEMP),),
     "inside a vector loop": (For(I, (For(Var("j", 4), (), vector=True),), vector=True),),
