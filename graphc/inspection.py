@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphc.codegen.entry import EntryCode
+from graphc.codegen.kernel import Buffer
 from graphc.codegen.kernel_text import print_kernel
-from graphc.codegen.memory import size_of
-from graphc.codegen.tasks import Memory, MemoryPlan, Schedule, Task
+from graphc.codegen.memory import live_at_once, size_of
+from graphc.codegen.tasks import Memory, MemoryPlan, Schedule, Task, Tenant
 from graphc.compilation import Compilation
 from graphc.frontend.parser import parse
+from graphc.ir.dims import Dim
 from graphc.ir.graph import Graph
 from graphc.ir.text import print_graph
 from graphc.ir.view import to_dot
@@ -107,20 +109,21 @@ class Inspection:
         return "\n".join([*lines, *_tasks(code.schedule, code.memory)])
 
     def _memory(self, entry: str) -> str:
-        """Slots with their sizes and the values that share them."""
+        """Where values lie and when, and how far the arena's size is from what no plan can do without."""
         code = self._entry(entry)
-        lines = [f"entry {entry}: arena of {counted(len(code.memory.slots), 'slot')}", *_slots(code.memory)]
-        lines += _loops(code.schedule)
+        lines = [f"entry {entry}: arena of {_digits(code.memory.size)} bytes"]
+        lines += [*_extents(code.memory), *_loops(code.schedule)]
         symbols = self.compilation.program.symbols
-        for batch in (1, 32, 1024):
+        for batch in (1, 32, 1024) if symbols else (1,):
             sizes_at = {s.name: max(s.low, min(batch, s.high or batch)) for s in symbols}
             where = ", ".join(f"{k} = {v}" for k, v in sizes_at.items()) or "always"
             total = code.arena_bytes(sizes_at)
             own = code.arena_bytes(sizes_at, threads=2) - total
             further = f", and {own:,} for each further thread" if own else ""
             lines.append(f"  total {total:,} bytes at {where}{further}")
-            if not symbols:
-                break
+            least, time = live_at_once(code.memory, sizes_at)
+            if least:
+                lines.append(f"    {total / least:.2f} times the {least:,} that live at once in kernel {time}")
         updated = ", ".join(str(leaf.attr("name")) for leaf in code.schedule.in_place) or "none"
         lines.append(f"  written in place: {updated}")
         return "\n".join(lines)
@@ -172,38 +175,44 @@ def _tasks(schedule: Schedule, plan: MemoryPlan) -> Iterator[str]:
             yield from (f"  {line}".rstrip() for line in _tasks(task.loop.step, task.loop.memory))
 
 
-def _slots(plan: MemoryPlan) -> Iterator[str]:
-    """The slots with their sizes, and the values that share them."""
-    for number, slot in enumerate(plan.slots):
-        sizes = " | ".join(str(size) for size in slot.sizes)
-        yield f"  slot {number}: {f'max({sizes})' if len(slot.sizes) > 1 else sizes} bytes"
-        for tenant in slot.tenants:
-            first, last = plan.lifetimes[tenant]
-            what = str(tenant.type) if isinstance(tenant, Memory) else f"scratch {tenant.dtype}{list(tenant.shape)}"
-            yield f"    {what:28} {size_of(tenant)!s:>16} bytes, kernels {first}..{last}"
+def _extents(plan: MemoryPlan) -> Iterator[str]:
+    """The values in order of address, then of time."""
+
+    def order(tenant: Tenant) -> tuple[int, int, tuple[int, int]]:
+        return plan.extents[tenant].region, plan.extents[tenant].start, plan.lifetimes[tenant]
+
+    rows = []
+    for tenant in sorted(plan.extents, key=order):
+        first, last = plan.lifetimes[tenant]
+        what = str(tenant.type) if isinstance(tenant, Memory) else f"scratch {tenant.dtype}{list(tenant.shape)}"
+        begin, size = str(plan.offset(plan.extents[tenant])), str(size_of(tenant))
+        rows.append((begin, size, f"{what}, kernels {first}..{last}"))
+    widths = [max((len(row[i]) for row in rows), default=0) for i in (0, 1)]
+    yield from (f"  from {a:>{widths[0]}}: {n:>{widths[1]}} bytes  {rest}" for a, n, rest in rows)
+
+
+def _digits(size: Dim) -> str:
+    return f"{size:,}" if isinstance(size, int) else str(size)
 
 
 def _loops(schedule: Schedule) -> Iterator[str]:
-    """The memory of a step of every loop; it lies in scratch slots of the schedule around it."""
+    """The memory of a step of every loop; it lies in scratch of the schedule around it."""
     for number, task in enumerate(schedule.tasks):
-        if task.loop is not None:
-            slots = counted(len(task.loop.memory.slots), "slot")
-            yield f"  kernel {number} is a loop of {task.loop.length} steps; each uses {slots}"
-            yield from ("  " + line for line in (*_slots(task.loop.memory), *_loops(task.loop.step)))
+        if (loop := task.loop) is not None:
+            yield f"  kernel {number} is a loop of {loop.length} steps; each uses {_digits(loop.memory.size)} bytes"
+            yield from ("  " + line for line in (*_extents(loop.memory), *_loops(loop.step)))
 
 
 def _bindings(task: Task, plan: MemoryPlan) -> Iterator[tuple[str, str]]:
     for buffer in task.kernel.buffers:
         memory = task.writes.get(buffer) or task.reads.get(buffer)
-        if memory is None:
-            yield buffer.name, f"arena slot {plan.slot_of[buffer]}"
+        whole: Tenant = buffer if memory is None else memory.whole
+        begin: Dim = 0 if memory is None else memory.offset
+        if isinstance(whole, Buffer) or whole.kind == "arena":
+            yield buffer.name, f"arena from byte {plan.offset(plan.extents[whole]) + begin}"
             continue
-        whole = memory.whole
-        if whole.kind == "arena":
-            where = f"arena slot {plan.slot_of[whole]}"
-        else:
-            where = whole.kind if whole.kind in ("constant", "panels") else f"{whole.kind} {whole.name}"
-        yield buffer.name, where + (f" from byte {memory.offset}" if memory.offset != 0 else "")
+        where = whole.kind if whole.kind in ("constant", "panels") else f"{whole.kind} {whole.name}"
+        yield buffer.name, where + (f" from byte {begin}" if begin != 0 else "")
 
 
 def _tree(value: Any, label: str = "", pad: str = "") -> Iterator[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from graphc.codegen.entry import EntryCode
-from graphc.codegen.memory import ALIGNMENT
 from graphc.codegen.target import Target
-from graphc.codegen.tasks import Slot
 from graphc.ir.dims import Dim, Quotient
 from graphc.ir.node import Node
 from graphc.program import Initializer, Program, Requirement, Variable
@@ -117,27 +115,11 @@ def _entry(code: EntryCode) -> runtime.Entry:
             runtime.Output(name, node.dtype.name, tuple(expression(d) for d in node.shape))
             for name, node in code.graph.outputs.items()
         ),
-        arena=slots_expression(code.memory.slots),
-        private=slots_expression(code.private_slots),
+        arena=expression(code.memory.size),
+        private=expression(code.program.private_size),
         parallel=code.program.is_parallel,
         updates=tuple(name_of(x) for x in code.graph.updates),
         index_bounds=tuple(
             runtime.IndexBound(name_of(b.leaf), 0, expression(b.size), b.ignore) for b in code.bounds if b.is_of_all
         ),
     )
-
-
-def slots_expression(slots: Sequence[Slot]) -> Expr:
-    """Bytes of slots: every one as large as the largest of its values, rounded up."""
-    fixed, terms = 0, []
-    for slot in slots:
-        sizes = [expression(size) for size in slot.sizes]
-        if all(isinstance(size, int) for size in sizes):
-            largest = max(size for size in sizes if isinstance(size, int))
-            fixed += -(-largest // ALIGNMENT) * ALIGNMENT
-            continue
-        largest_of: Expr = ("max", *sizes) if len(sizes) > 1 else sizes[0]
-        terms.append(("*", ALIGNMENT, ("//", ("+", largest_of, ALIGNMENT - 1), ALIGNMENT)))
-    if not terms:
-        return fixed
-    return ("+", *([fixed] if fixed else []), *terms) if fixed or len(terms) > 1 else terms[0]

@@ -17,13 +17,13 @@ from graphc.codegen.index_bounds import IndexBound, out_of_range
 from graphc.codegen.kernel import Buffer
 from graphc.codegen.llvm import Function, Index, Module, Value, const
 from graphc.codegen.loop_code import emit_kernel
-from graphc.codegen.memory import ALIGNMENT, plan_memory
+from graphc.codegen.memory import plan_memory
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.schedule import schedule
 from graphc.codegen.spmd import WORTH_A_FORK, WORTH_SHARING, Program, plan_alone, plan_threads, shared_costs
 from graphc.codegen.steps import StepsCode, Thread
 from graphc.codegen.target import Target
-from graphc.codegen.tasks import MemoryPlan, Schedule, Slot, Tenant
+from graphc.codegen.tasks import Extent, MemoryPlan, Schedule, Tenant
 from graphc.codegen.team import BODY, NULL, emit_run, emit_team
 from graphc.ir.dims import Symbol, bounds, evaluate
 from graphc.ir.graph import Graph
@@ -40,17 +40,9 @@ class EntryCode:
     bounds: tuple[IndexBound, ...]
     program: Program
 
-    @property
-    def private_slots(self) -> list[Slot]:
-        """What each thread but the first needs besides the arena."""
-        return [Slot([*self.program.private_sizes])] if self.program.private_sizes else []
-
     def arena_bytes(self, sizes: Mapping[str, int], threads: int = 1) -> int:
         """The arena's size at given run-time sizes, for so many threads."""
-        return sum(
-            -(-max(evaluate(size, sizes) for size in slot.sizes) // ALIGNMENT) * ALIGNMENT
-            for slot in [*self.memory.slots, *self.private_slots * (threads - 1)]
-        )
+        return evaluate(self.memory.size, sizes) + (threads - 1) * evaluate(self.program.private_size, sizes)
 
 
 def plan_entry(name: str, graph: Graph, target: Target, bounds: Sequence[IndexBound] = ()) -> EntryCode:
@@ -141,40 +133,28 @@ class _Memory:
         self.f, self.module, self.code, self.scalars = f, module, code, scalars
         self.leaves = {leaf: i for i, leaf in enumerate(code.graph.leaves)}
         self.outputs = {name: i for i, name in enumerate(code.graph.outputs, len(self.leaves))}
-        self.slots, self.end = self._slots()
+        self.regions = [(self._offset(n), scalars.dim(r.unit)) for n, r in enumerate(code.memory.regions)]
 
     def _table(self, position: int) -> Value:
         """An address of the table; loaded where it is needed, as thousands held in registers take LLVM minutes."""
         return self.f.load(self.f.offset(self.f["table"], "ptr", position), "ptr")
 
-    def _slots(self) -> tuple[list[Value], Value]:
-        """The address of every arena slot, and that behind the last."""
-        places, total = [], self.f["arena"]
-        for slot in self.code.memory.slots:
-            places.append(total)
-            total = self.f.offset(total, "i8", self._slot_size(slot))
-        return places, total
-
-    def _slot_size(self, slot: Slot) -> Value | int:
-        f = self.f
-        largest = self.scalars.dim(slot.sizes[0])
-        for size in slot.sizes[1:]:
-            other = self.scalars.dim(size)
-            largest = f.select(f.icmp("sgt", _value(other), largest), other, largest)
-        return f.and_(f.add(largest, ALIGNMENT - 1), -ALIGNMENT)
+    def _offset(self, region: int) -> Value:
+        """The address of a region."""
+        offset = self.code.memory.offset(Extent(region, 0, 0))
+        return self.f.offset(self.f["arena"], "i8", self.scalars.dim(offset))
 
     def own(self, index: Value) -> Value:
-        """Thread `index`'s own memory; the first has none, its private scratch is in the arena's slots."""
-        place = self.end
-        for slot in self.code.private_slots:
-            size = self._slot_size(slot)
-            place = self.f.offset(self.end, "i8", self.f.mul(size, self.f.sub(index, 1)))
-        return place
+        """Thread `index`'s own memory; the first has none, its private scratch is in the arena."""
+        end, size = self._offset(len(self.regions)), self.scalars.dim(self.code.program.private_size)
+        return self.f.offset(end, "i8", self.f.mul(size, self.f.sub(index, 1)))
 
     def address(self, place: Tenant) -> Value:
         """Where a value begins that is no part of another."""
         if isinstance(place, Buffer) or place.kind == "arena":
-            return self.slots[self.code.memory.slot_of[place]]
+            extent = self.code.memory.extents[place]
+            address, unit = self.regions[extent.region]
+            return self.f.offset(address, "i8", self.f.mul(unit, extent.start))
         if place.kind == "output":
             return self._table(self.outputs[place.name])
         assert place.leaf is not None, "memory outside of the arena belongs to a leaf or a constant"

@@ -1,28 +1,38 @@
 """Where the threads of a team must meet: before a step that touches what another has touched since they last met.
 
-A step touches a place: a value, a leaf that is updated in place, a slot of the arena that changes its tenant. Two of
+A step touches places: a value, a leaf that is updated in place, pieces of the arena that change their tenant. Two of
 them may follow each other without a meeting if both only read the place, or if only thread 0 comes there in both: as it
 does in what is not shared out, and in its own copy of private scratch. The same holds if both are shared out by the
-same rows, each of which has a block of the same size in the place.
+same rows, each of which has a block of the same size in values that begin at the same address.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.codegen.kernel import Buffer
 from graphc.codegen.parallel import Phase
 from graphc.codegen.tasks import Memory, MemoryPlan, Task, Tenant
 
-Where = Callable[[Tenant], Hashable | None]  # the place of a value; None for what never changes
+
+class Spot(NamedTuple):
+    """The places a value covers, none if it never changes; of those with the same places and `start` rows agree."""
+
+    places: tuple[Hashable, ...]
+    start: int = 0
+
+
+Where = Callable[[Tenant], Spot]
 
 
 @dataclass(frozen=True)
 class Touch:
     """What a step does at a place, and whether other threads than the first come there.
 
-    `rows`: which rows threads have there, and the bytes of a row's block; None if they may come anywhere.
+    `rows`: which rows threads have there, the bytes of a row's block, where the first begins; None if they may come
+    anywhere.
     """
 
     writes: bool
@@ -68,25 +78,31 @@ def touches_of(
     for buffers, is_write in ((reads, False), (writes, True)):
         for buffer in buffers:
             value = task.writes.get(buffer) or task.reads.get(buffer) or buffer
-            place = where(value)
-            if place is not None:
-                rows = None if isinstance(value, Memory) and value.part_of is not None else phase.rows_of(buffer)
-                _add(found, [(place, Touch(is_write, by_all and buffer not in phase.private, rows))])
+            spot = where(value)
+            rows = None if isinstance(value, Memory) and value.part_of is not None else phase.rows_of(buffer)
+            touch = Touch(is_write, by_all and buffer not in phase.private, rows and (rows, spot.start))
+            _add(found, ((place, touch) for place in spot.places))
     return found
 
 
-def places_of(memory: MemoryPlan) -> Where:
-    """The places of an entry's values: slots, leaves, outputs."""
+def places_of(memory: MemoryPlan, elsewhere: Callable[[Memory], Hashable | None]) -> Where:
+    """The places of values: pieces of the arena, or what `elsewhere` says of a value that is not there."""
 
-    def where(tenant: Tenant) -> Hashable | None:
-        tenant = tenant.whole if isinstance(tenant, Memory) else tenant
-        if isinstance(tenant, Buffer) or tenant.kind == "arena":
-            return "slot", memory.slot_of[tenant]
-        if tenant.kind == "constant":
-            return None
-        return tenant.kind, tenant.leaf if tenant.kind == "leaf" else tenant.name
+    def where(tenant: Tenant) -> Spot:
+        whole = tenant.whole if isinstance(tenant, Memory) else tenant
+        if isinstance(whole, Memory) and whole.kind != "arena":
+            place = elsewhere(whole)
+            return Spot(() if place is None else (place,))
+        return Spot(memory.pieces[whole], memory.extents[whole].start)
 
     return where
+
+
+def outside(memory: Memory) -> Hashable | None:
+    """The place of an entry's value that is not in its arena: a leaf or an output."""
+    if memory.kind == "constant":
+        return None
+    return memory.kind, memory.leaf if memory.kind == "leaf" else memory.name
 
 
 def _add(found: dict[Hashable, Touch], touches: Iterable[tuple[Hashable, Touch]]) -> None:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from graphc.codegen.fetching import ask_for_next
 from graphc.codegen.kernel import Buffer, Kernel
 from graphc.codegen.lower import lower
-from graphc.codegen.memory import ALIGNMENT, plan_memory
+from graphc.codegen.memory import plan_memory
 from graphc.codegen.prepacking import prepack
 from graphc.codegen.target import Target
-from graphc.codegen.tasks import Loop, Memory, Place, Schedule, Slot, Task
+from graphc.codegen.tasks import Loop, Memory, Place, Schedule, Task
 from graphc.ir.dims import Dim, bounds, floordiv
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
@@ -62,7 +62,7 @@ def plan_loop(
     for task in step.tasks:
         _prepack(task, shared, target, starts, panels)
     memory = plan_memory(step)
-    scratch = [Buffer(f"w{i}", U8, (_bytes(slot),), "scratch") for i, slot in enumerate(memory.slots)]
+    scratch = [Buffer(f"w{i}", U8, (r.unit * r.units,), "scratch") for i, r in enumerate(memory.regions)]
     loop = Loop(scan.attr("length"), scan.attr("reverse"), step, memory, places, scratch, starts, panels)
     ask_for_next(loop)
     order = "down from" if loop.reverse else "up to"
@@ -185,11 +185,3 @@ def _prepack(
     starts.append(Task(found.pack, {whole: source}, {to: memory}))
     task.kernel = found.kernel
     task.reads = {b: m for b, m in task.reads.items() if b in found.kernel.buffers} | {found.panels: memory}
-
-
-def _bytes(slot: Slot) -> Dim:
-    """A size that holds every tenant: sizes that nobody can compare are added."""
-    total: Dim = 0
-    for size in slot.sizes:
-        total = total + floordiv(size + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
-    return total

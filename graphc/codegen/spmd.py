@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from graphc.codegen.cost import cost_of
 from graphc.codegen.kernel import Buffer
-from graphc.codegen.meetings import SinceMeeting, Where, places_of, touches_of
-from graphc.codegen.memory import ALIGNMENT, size_of
+from graphc.codegen.meetings import SinceMeeting, Where, outside, places_of, touches_of
+from graphc.codegen.memory import aligned, enough_for, size_of
 from graphc.codegen.parallel import Phase, phases
 from graphc.codegen.row_parts import by_rows
 from graphc.codegen.target import Target
 from graphc.codegen.tasks import Loop, MemoryPlan, Place, Schedule, Task
-from graphc.ir.dims import Dim, bounds, floordiv
+from graphc.ir.dims import Dim, bounds
 
 WORTH_SHARING = 1_500_000  # picoseconds of a phase: a meeting takes about a tenth of it
 WORTH_A_FORK = 20_000_000  # picoseconds of all that is shared
@@ -80,7 +80,7 @@ class Program:
 
     steps: tuple[Step, ...]
     private: dict[Buffer, Dim] = field(default_factory=dict)
-    private_sizes: tuple[Dim, ...] = ()  # a thread's own memory must hold each of these (bytes)
+    private_size: Dim = 0  # bytes of a thread's own memory
 
     @property
     def is_parallel(self) -> bool:
@@ -96,15 +96,15 @@ def plan_threads(schedule: Schedule, memory: MemoryPlan) -> Program:
     """The steps of a schedule."""
     steps = [step for task in schedule.tasks for step in _steps(task, schedule.target)]
     private: dict[Buffer, Dim] = {}
-    sizes: dict[Dim, None] = {}
+    sizes: list[Dim] = []
     for step in _every(steps):
         place: Dim = 0
         for buffer in step.phase.private:
             private[buffer] = place
-            place = place + floordiv(size_of(buffer) + (ALIGNMENT - 1), ALIGNMENT) * ALIGNMENT
-        if place != 0:
-            sizes[place] = None
-    return Program(_with_meetings(steps, SinceMeeting(), places_of(memory)), private, tuple(sizes))
+            place = place + aligned(size_of(buffer))
+        sizes.append(place)
+    met = _with_meetings(steps, SinceMeeting(), places_of(memory, outside))
+    return Program(met, private, enough_for(sizes))
 
 
 def plan_alone(tasks: Sequence[Task]) -> tuple[Step, ...]:
@@ -145,11 +145,12 @@ def _turns(loop: Loop, target: Target) -> Turns:
         split = by_rows([phases(task.kernel, target) for task in tasks], target)
         if split is not None:
             turn = [Step(task, phase) for task, found in zip(tasks, split, strict=True) for phase in found]
-    before = _with_meetings(starts, SinceMeeting(), loop.place)
+    where = places_of(loop.memory, loop.place)
+    before = _with_meetings(starts, SinceMeeting(), where)
     since = SinceMeeting()
-    first = _with_meetings(turn, since, loop.place)
+    first = _with_meetings(turn, since, where)
     since.turn(lambda place: place.turned(loop.reverse) if isinstance(place, Place) else place)
-    return Turns(loop, before, _with_meetings(first, since, loop.place))
+    return Turns(loop, before, _with_meetings(first, since, where))
 
 
 def _worth_it(phase: Phase) -> Phase:

@@ -132,7 +132,7 @@ def _emit_loop(step: Step, turns: Turns, private: Mapping[Buffer, Dim], module: 
     if step.is_shared:
         thread = Thread(f["index"], f["count"], f["own"], f.icmp("eq", f["index"], 0))
     scalars = ScalarCode(f, {}, {s.name: f[f"n{i}"] for i, s in enumerate(sizes)}, 1)
-    places = _Places(f, module, turns.loop, {b: f[name] for b, name in buffers.items()})
+    places = _Places(f, module, scalars, turns.loop, {b: f[name] for b, name in buffers.items()})
     code = StepsCode(f, module, scalars, places.address, thread, private)
     for dim in dims_of(turns.turn, private):
         scalars.dim(dim)  # once, not in every turn
@@ -155,6 +155,7 @@ def _symbols(turns: Turns, private: Mapping[Buffer, Dim], module: Module) -> tup
     """The run-time sizes that the loop's function needs."""
     steps, loop = (*turns.starts, *turns.turn), turns.loop
     dims = [loop.length, *dims_of(steps, private), *(place.stride for place in loop.parts)]
+    dims += [region.unit for region in loop.memory.regions]
     found = dict.fromkeys(s for dim in dims for s in symbols(dim))
     for step in steps:
         found.update(dict.fromkeys(_compiled(step, private, module).sizes))
@@ -164,9 +165,12 @@ def _symbols(turns: Turns, private: Mapping[Buffer, Dim], module: Module) -> tup
 class _Places:
     """Where the values of a step are, in the function of its loop."""
 
-    def __init__(self, f: Function, module: Module, loop: Loop, pointers: dict[Buffer, Value]) -> None:
+    def __init__(
+        self, f: Function, module: Module, scalars: ScalarCode, loop: Loop, pointers: dict[Buffer, Value]
+    ) -> None:
         self.f, self.module, self.loop, self.pointers = f, module, loop, pointers
         self.index = f.assign("ptr", "alloca i32")
+        self.units = [scalars.dim(region.unit) for region in loop.memory.regions]
         self.now: dict[Place, Value] = {}
 
     def go(self, t: Value, turn: Value, strides: Mapping[Place, Index]) -> None:
@@ -185,6 +189,11 @@ class _Places:
         """Where a value begins that is no part of another."""
         if isinstance(value, Memory) and value.kind == "constant" and value.leaf is not None:
             return self.module.constant(value.leaf.attr("value").data)
+        extent = self.loop.memory.extents.get(value)
+        if extent is not None:
+            offset = self.f.mul(self.units[extent.region], extent.start)
+            return self.f.offset(self.pointers[self.loop.scratch[extent.region]], "i8", offset)
+        assert isinstance(value, Memory), "scratch lies in the step's own memory"
         place = self.loop.place(value)
         if place is None:
             return self.index

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from graphc.codegen.kernel import Buffer, Kernel
 from graphc.codegen.target import Target
@@ -58,21 +59,54 @@ class Schedule:
 Tenant = Memory | Buffer  # a value, or a task's scratch buffer
 
 
-@dataclass
-class Slot:
-    """A part of the arena: it must hold each of `sizes` (bytes)."""
+@dataclass(frozen=True)
+class Region:
+    """A part of the arena: `units` of `unit` bytes, a multiple of 64."""
 
-    sizes: list[Dim]
-    tenants: list[Tenant] = field(default_factory=list)
+    unit: Dim
+    units: int
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where a value lies: `count` units of a region, from unit `start` on."""
+
+    region: int
+    start: int
+    count: int
 
 
 @dataclass
 class MemoryPlan:
-    """slots in order of address; `slot_of` maps a value or scratch buffer to its slot's number."""
+    """Regions in order of address, and where each value or scratch buffer lies from its first task to its last."""
 
-    slots: list[Slot]
-    slot_of: dict[Tenant, int]
+    regions: list[Region]
+    extents: dict[Tenant, Extent]
     lifetimes: dict[Tenant, tuple[int, int]]
+
+    @property
+    def size(self) -> Dim:
+        """Bytes of all regions."""
+        return self.offset(Extent(len(self.regions), 0, 0))
+
+    def offset(self, extent: Extent) -> Dim:
+        """Bytes of the arena before an extent."""
+        total: Dim = 0
+        for region in self.regions[: extent.region]:
+            total = total + region.unit * region.units
+        return total + self.regions[extent.region].unit * extent.start if extent.start else total
+
+    @cached_property
+    def pieces(self) -> dict[Tenant, tuple[tuple[int, int], ...]]:
+        """(region, number) of the pieces a value covers: a piece lies between two places where values begin or end."""
+        ends: list[set[int]] = [set() for _ in self.regions]
+        for extent in self.extents.values():
+            ends[extent.region] |= {extent.start, extent.start + extent.count}
+        number = [{end: n for n, end in enumerate(sorted(found))} for found in ends]
+        return {
+            tenant: tuple((e.region, n) for n in range(number[e.region][e.start], number[e.region][e.start + e.count]))
+            for tenant, e in self.extents.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -110,7 +144,7 @@ class Loop:
     """A scan: the schedule of one step, run `length` times.
 
     `places` tells where every leaf of the step but t is, and by name every emitted value, every new carried value that
-    does not overwrite the old one, and every start.  `scratch` are the slots of the step's memory, `starts` the tasks
+    does not overwrite the old one, and every start.  `scratch` are the regions of the step's memory, `starts` the tasks
     before the first step: they put the first carried values into place and make panels.
     """
 
@@ -129,11 +163,11 @@ class Loop:
         """The places that are other memory in every turn."""
         return [place for place in (*self.places.values(), *self.following.values()) if place.is_part]
 
-    def place(self, value: Tenant) -> Place | None:
-        """Where a task's value lies, or what it is a part of; None for constants and for t."""
-        value = value.whole if isinstance(value, Memory) else value
-        if isinstance(value, Buffer) or value.kind == "arena":
-            return Place(self.scratch[self.memory.slot_of[value]])
+    def place(self, value: Memory) -> Place | None:
+        """Where a value of a task lies, or what it is a part of; None in the step's own memory, for constants and t."""
+        value = value.whole
+        if value.kind == "arena":
+            return None
         if value.kind == "panels":
             return Place(self.panels[value])
         if value.kind == "next":

@@ -14,6 +14,13 @@ from workloads import CASES, select
 from workloads.candidates import compare
 from workloads.case import Case
 
+from graphc.codegen.entry import plan_entry
+from graphc.codegen.memory import live_at_once
+from graphc.codegen.target import host
+from graphc.frontend.build import elaborate
+from graphc.passes import levels
+from graphc.source import Source
+
 DIFFERENT = {(case.text, *case.small.items()): case for case in CASES}  # at their small sizes many are the same
 
 
@@ -51,6 +58,16 @@ def test_twins_in_jax_agree() -> None:
     assert child.returncode == 0, child.stderr
     found = json.loads(child.stdout)
     assert {name: found[name] for name in names if list(found[name]) != ["jax"]} == {}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_memory_plans_need_hardly_more_than_what_lives_at_once(case: Case) -> None:
+    program, _ = elaborate(Source(case.name, case.text), load=lambda path: Source(path, ""), dims=case.dims)
+    assert program is not None
+    for name, graph in program.entries.items():
+        code = plan_entry(name, levels.pipeline("O2").run(graph), host())
+        least, _ = live_at_once(code.memory, {})
+        assert least <= code.arena_bytes({}) <= 1.1 * least, name
 
 
 def test_a_name_stands_for_all_of_its_kind() -> None:

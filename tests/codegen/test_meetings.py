@@ -9,6 +9,7 @@ import pytest
 
 from graphc.codegen.entry import EntryCode, plan_entry
 from graphc.codegen.kernel import Buffer
+from graphc.codegen.memory import size_of
 from graphc.codegen.spmd import Step, Turns, shared_costs
 from graphc.codegen.target import host
 from graphc.codegen.tasks import Memory, MemoryPlan
@@ -55,6 +56,8 @@ train m:
 ROWS = LSTM.replace("dim B,", "dim B = 32,")
 MODELS = {"lstm": LSTM, "nested": NESTED, "rows": ROWS}
 TURNS = 3
+SIZES = {"B": 33, "T": 5, "S": 3}
+Spot = tuple[Hashable, int, int]  # what it is a part of, and from which byte to which
 
 
 @dataclass(frozen=True)
@@ -66,26 +69,42 @@ class Around:
     step: Step | None = None
     turn: int = 0
 
-    def root(self, step: Step, buffer: Buffer) -> Hashable:
+    def bytes_of(self, tenant: Memory | Buffer) -> Spot | None:
+        """Where a value of the plan around is; None if it lies elsewhere."""
+        extent = self.memory.extents.get(tenant)
+        if extent is None:
+            return None
+        begin = evaluate(self.memory.offset(extent), SIZES)
+        return "arena", begin, begin + evaluate(size_of(tenant), SIZES)
+
+    def root(self, step: Step, buffer: Buffer) -> Spot | None:
         """The memory of the entry that a buffer of the step's kernel is; None for what never changes."""
         place = step.task.writes.get(buffer) or step.task.reads.get(buffer) or buffer
+        place = place.whole if isinstance(place, Memory) else place
         if self.outer is None or self.step is None:
-            place = place.whole if isinstance(place, Memory) else place
             if isinstance(place, Buffer) or place.kind == "arena":
-                return self.memory.slot_of[place]
-            return None if place.kind == "constant" else (place.kind, place.name)
+                return self.bytes_of(place)
+            return None if place.kind == "constant" else ((place.kind, place.name), 0, 1)
         turns = self.step.turns
         assert turns is not None
         loop = turns.loop
+        if (extent := loop.memory.extents.get(place)) is not None:
+            around = self.outer.root(self.step, loop.scratch[extent.region])
+            begin = evaluate(loop.memory.regions[extent.region].unit * extent.start, SIZES)
+            assert around is not None and around[1] + begin + evaluate(size_of(place), SIZES) <= around[2]
+            return around[0], around[1] + begin, around[1] + begin + evaluate(size_of(place), SIZES)
+        assert isinstance(place, Memory)
         home = loop.place(place)
         if home is None:
             return None
-        around = self.outer.root(self.step, home.buffer)
         if home.first is not None and self.turn == 0:
             return self.outer.root(self.step, home.first)
-        if home.ring:
-            return around, (self.turn + home.ahead) % 2
-        return (around, (-self.turn if loop.reverse else self.turn) + home.ahead) if home.steps else around
+        around = self.outer.root(self.step, home.buffer)
+        if around is None or not home.is_part:
+            return around
+        turn = -self.turn if loop.reverse else self.turn
+        part = (self.turn + home.ahead) % 2 if home.ring else turn + home.ahead
+        return (around, part), 0, 1
 
 
 Event = tuple[Step, Around] | None  # None: a meeting that belongs to no step
@@ -103,7 +122,7 @@ def events(steps: Sequence[Step], around: Around) -> Iterator[Event]:
                 yield from events(step.turns.turn, Around(around.memory, around, step, turn))
 
 
-def touched(step: Step, around: Around) -> list[tuple[Hashable, bool, bool, Hashable]]:
+def touched(step: Step, around: Around) -> list[tuple[Spot, bool, bool, Hashable]]:
     """(place, whether it is written, whether by all threads, by which rows: tests/codegen/test_row_parts.py)."""
     reads, writes = step.phase.touched()
     if step.turns is not None:
@@ -111,14 +130,14 @@ def touched(step: Step, around: Around) -> list[tuple[Hashable, bool, bool, Hash
         reads, writes = [b for b in buffers if b.role == "in"], [b for b in buffers if b.role != "in"]
     every = [(b, False) for b in reads] + [(b, True) for b in writes]
     phase = step.phase
-    places = [(around.root(step, b), w, step.is_shared and b not in phase.private, phase.rows_of(b)) for b, w in every]
-    return [one for one in places if one[0] is not None]
+    spots = [(around.root(step, b), w, step.is_shared and b not in phase.private, phase.rows_of(b)) for b, w in every]
+    return [(spot, *rest) for spot, *rest in spots if spot is not None]
 
 
 def races(code: EntryCode, without: Step | None = None) -> list[str]:
     """Steps that run between the same two meetings and must not; `without` takes one meeting away."""
     found: list[str] = []
-    since: list[tuple[Hashable, bool, bool, Hashable]] = []
+    since: list[tuple[Spot, bool, bool, Hashable]] = []
     for event in events(code.program.steps, Around(code.memory)):
         if event is None or (event[0].meet and event[0] is not without):
             since = []
@@ -127,8 +146,9 @@ def races(code: EntryCode, without: Step | None = None) -> list[str]:
         now = touched(*event)
         for place, writes, by_all, rows in now:
             for other, other_writes, other_by_all, other_rows in since:
-                apart = rows is not None and rows == other_rows
-                if place == other and not apart and (writes or other_writes) and (by_all or other_by_all):
+                shares = place[0] == other[0] and place[1] < other[2] and other[1] < place[2]
+                apart = rows is not None and rows == other_rows and place[1] == other[1]
+                if shares and not apart and (writes or other_writes) and (by_all or other_by_all):
                     found.append(f"{event[0].task.kernel.name} at {place}")
         since += now
     return found

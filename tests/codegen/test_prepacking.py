@@ -53,7 +53,7 @@ def test_the_step_packs_nothing(spec: str) -> None:
     assert contract.workspace is None
     assert contract.vectors is not None
     assert len(loop.panels) == 1
-    assert loop.memory.slots == [], "the panels are memory of the loop, not of a step"
+    assert loop.memory.size == 0, "the panels are memory of the loop, not of a step"
 
 
 @pytest.mark.parametrize("depth", (37, 96, 1100))

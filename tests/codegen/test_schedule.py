@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import sys
-from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import graphc.ops  # noqa: F401
 from graphc.codegen.entry import plan_entry
-from graphc.codegen.memory import size_of
 from graphc.codegen.target import host
 from graphc.graph_function import compile_graph
-from graphc.ir.dims import evaluate, symbol
+from graphc.ir.dims import symbol
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
 from graphc.ir.node import Node, leaf, make
@@ -100,19 +97,3 @@ def test_a_parameter_is_updated_as_soon_as_its_gradient_can_be_computed() -> Non
     plan = plan_entry("e", levels.pipeline("O2").run(graph), host()).schedule
     assert len(plan.tasks) == 4
     assert [n for n, t in enumerate(plan.tasks) if any(m.leaf is P for m in t.writes.values())] == [1]
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_values_that_live_together_have_slots_of_their_own(seed: int) -> None:
-    """An independent check of the plan: tenants of one slot never live at one time, and all fit."""
-    from generate import random_case
-
-    case: Any = random_case(seed)
-    for level in ("O0", "O2"):
-        memory = plan_entry("e", levels.pipeline(level).run(case.graph), host()).memory
-        for slot in memory.slots:
-            room = max(evaluate(size, case.sizes) for size in slot.sizes)
-            assert all(evaluate(size_of(t), case.sizes) <= room for t in slot.tenants)
-            for a, b in combinations(slot.tenants, 2):
-                (a0, a1), (b0, b1) = memory.lifetimes[a], memory.lifetimes[b]
-                assert a1 < b0 or b1 < a0, f"two values in one slot live together: {a0}..{a1} and {b0}..{b1}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 MODEL = Path(__file__).parents[2] / "examples" / "lstm_sentiment" / "lstm_sentiment.gc"
-SLACK = 4.0  # MiB: of Python's own, beside a plan of 49
+SLACK = 4.0  # MiB: of Python's own, beside a plan of 36
 
 SCRIPT = """
 import sys
@@ -55,6 +55,6 @@ def test_every_length_runs_in_the_planned_memory_without_compiling_again() -> No
     )
     assert done.returncode == 0, done.stderr
     plan, grown, after = map(float, done.stdout.split())
-    assert plan > 40
+    assert plan > 30
     assert abs(grown - plan) < SLACK
     assert after < plan + SLACK

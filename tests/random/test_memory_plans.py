@@ -9,7 +9,7 @@ import pytest
 from generate import random_case
 
 from graphc.codegen.entry import plan_entry
-from graphc.codegen.memory import size_of
+from graphc.codegen.memory import ALIGNMENT, live_at_once, size_of
 from graphc.codegen.target import host
 from graphc.ir.dims import evaluate
 from graphc.ir.types import F32, F64
@@ -25,12 +25,17 @@ def test_what_lives_at_once_is_apart(seed: int, level: str) -> None:
     case = random_case(seed, (F32, F64)[seed % 2])
     code = plan_entry("entry", levels.pipeline(level).run(case.graph), host())
     plan = code.memory
-    for slot in plan.slots:
-        size = max(evaluate(one, case.sizes) for one in slot.sizes)
-        assert all(evaluate(size_of(tenant), case.sizes) <= size for tenant in slot.tenants)
-        for one, other in combinations(slot.tenants, 2):
-            (first, last), (begin, end) = plan.lifetimes[one], plan.lifetimes[other]
-            assert last < begin or end < first
+    ends = {}
+    for tenant, extent in plan.extents.items():
+        begin = evaluate(plan.offset(extent), case.sizes)
+        ends[tenant] = begin, begin + evaluate(size_of(tenant), case.sizes)
+        assert begin % ALIGNMENT == 0 and ends[tenant][1] <= evaluate(plan.size, case.sizes)
+    for one, other in combinations(plan.extents, 2):
+        (first, last), (begin, end) = plan.lifetimes[one], plan.lifetimes[other]
+        shares_time, shares_pieces = last >= begin and end >= first, {*plan.pieces[one]} & {*plan.pieces[other]}
+        if ends[one][0] < ends[other][1] and ends[other][0] < ends[one][1]:
+            assert not shares_time and shares_pieces, "threads meet where values share pieces"
+    assert evaluate(plan.size, case.sizes) >= live_at_once(plan, case.sizes)[0]
     for time, task in enumerate(code.schedule.tasks):
         for memory in (*task.reads.values(), *task.writes.values()):
             if memory.kind == "arena":
