@@ -23,23 +23,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from graphc.codegen import waiting
+from graphc.codegen.contraction_spec import Announce, Contraction, Elements, Epilogue, Extent, KAxis, Tile
 from graphc.codegen.llvm import Function, Index, Module, Value, const
 from graphc.codegen.micro_kernel import amount, asks_ahead, emit_micro_kernel, packed_strides
 from graphc.codegen.packing import emit_packing, panel_elements
 from graphc.codegen.target import Target
-from graphc.codegen.tiling import (
-    Announce,
-    Contraction,
-    Elements,
-    Epilogue,
-    Extent,
-    KAxis,
-    Panel,
-    Plan,
-    Source,
-    Tile,
-    plan,
-)
+from graphc.codegen.tiling import Panel, Plan, Source, plan
 
 __all__ = [
     "PART",
@@ -137,6 +127,7 @@ class _Driver:
         self.kernels: dict[tuple[int, Panel], str] = {}
         self.tile_range: tuple[Index, Index] = 0, self.tiles
         self.panel_range: tuple[Index, Index] | None = None  # None: all
+        self.waiting = waiting.room(f, decided) if decided.waits else None
 
     def emit(self) -> None:
         """All of it, or the part that is asked for."""
@@ -182,18 +173,29 @@ class _Driver:
             before = 0
             for first, count, panel in self.plan.panels():
                 self._chunks(*self._own(before, count), group, partial(self.group, panel, first))
+                self._last_tile(panel)
                 before += count
             return
         full = f.sdiv(self.n, width)
         kind = Panel(self.plan.vectors, None, self.plan.source)
         self._chunks(*self._own(0, full), group, partial(self.group, kind, 0))
+        self._last_tile(kind)
         stop = f.mul(full, width)
         rest = f.sdiv(f.add(f.sub(self.n, stop), self.plan.lanes - 1), self.plan.lanes)
         if self.panel_range is not None:
             low, high = self.panel_range
             own = f.and_(f.icmp("sle", self._i64(low), full), f.icmp("sgt", self._i64(high), full))
             rest = f.select(own, self._i64(rest), 0)
-        f.switch(self._i64(rest), {edge.vectors: partial(self.group, edge, stop, 0, 1) for edge in self.plan.edges()})
+        f.switch(self._i64(rest), {edge.vectors: partial(self._edge, edge, stop) for edge in self.plan.edges()})
+
+    def _edge(self, edge: Panel, first: Index) -> None:
+        self.group(edge, first, 0, 1)
+        self._last_tile(edge)
+
+    def _last_tile(self, panel: Panel) -> None:
+        """The epilogue of the last tile of panels of one kind, for which no other has waited."""
+        if self.waiting is not None:
+            waiting.finish(self.f, self.plan, panel, self.waiting)
 
     def _own(self, before: int, count: Index) -> tuple[Index, Index]:
         """This part of `count` panels that come behind `before` others."""
@@ -330,6 +332,8 @@ class _Driver:
             *block.strides,
             *to,
         ]
+        if self.waiting is not None:
+            arguments.append(self.waiting)
         if self.plan.k_block:
             arguments += [self._i64(block.depth), *self._partial(block, i, f.sub(tile, low))]
             if self.contraction.is_cut:

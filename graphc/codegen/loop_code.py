@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from graphc.codegen import contraction, merge_sort, primitives, row_update
+from graphc.codegen.amid_sums import registers_amid_sums
 from graphc.codegen.contraction import PART, share
+from graphc.codegen.contraction_spec import Late
 from graphc.codegen.kernel import (
     Affine,
     Ahead,
@@ -366,7 +368,7 @@ def emit_contract(stmt: Contract, code: ScalarCode, module: Module, split: Split
     is_split = split is not None and split.loop is None
     row_tile = split.rows.height if split is not None and split.rows is not None else None
     f, epilogue = code.f, TileEpilogue(stmt, module)
-    spec, names = _skeleton(stmt, epilogue.params, epilogue, epilogue.announce)
+    spec, names = _skeleton(stmt, epilogue.params, epilogue, epilogue.announce, epilogue)
     spec = replace(spec, split=is_split, row_tile=row_tile, fetch=epilogue.fetch if stmt.fetches else None)
     name = contraction.emit(spec, module, module.target)
     workspace = code.pointers[stmt.workspace] if stmt.workspace is not None else next(iter(code.pointers.values()))
@@ -393,6 +395,7 @@ def _skeleton(
     params: Sequence[tuple[str, str]],
     epilogue: contraction.Epilogue,
     announce: contraction.Announce | None = None,
+    late: Late | None = None,
 ) -> tuple[contraction.Contraction, list[Dim]]:
     """The skeleton's description of a contraction, and the sizes that are its last parameters."""
     extent = _Names()
@@ -411,6 +414,9 @@ def _skeleton(
     spec = replace(spec, seen=seen, nonzero=nonzero, zero=zero)
     if asks := asked_for(stmt):
         spec = replace(spec, announce=announce or _nothing, reads=any(not ask.is_written for ask in asks))
+    registers = registers_amid_sums(stmt)
+    if registers is not None:
+        spec = replace(spec, late=late or _Planned(registers))
     if stmt.vectors is not None:
         (axis,) = stmt.k
         if stmt.others:  # whole panels of vectors, one of every part
@@ -421,6 +427,19 @@ def _skeleton(
 
 def _nothing(*of: object) -> None:
     """The epilogue of a contraction that is only planned, and what it would announce."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """An epilogue that is only planned, amid the sums of the next tile."""
+
+    registers: int
+
+    def row(self, *of: object) -> None:
+        """Nothing is written."""
+
+    def tile(self, *of: object) -> None:
+        """Nothing is written."""
 
 
 def panel_vectors(stmt: Contract, target: Target) -> int:

@@ -7,6 +7,7 @@ whatever the height of the tile: a row's result does not depend on how many rows
 Where B is one vector wide and rows of A overlap, the taps of a convolution share what they read of A: a step is for all
 taps, whose vectors of B are loaded first, and each element of A takes part in the sums of several rows.
 
+A long epilogue may run amid the sums of the next tile (graphc.codegen.waiting), a row in each of as many parts of them.
 What the epilogue will read from memory is asked for meanwhile, row by row of the tile: all at once, the requests would
 hold up the loads of B.
 """
@@ -15,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graphc.codegen import bfloat
+from graphc.codegen import bfloat, waiting
+from graphc.codegen.contraction_spec import Announce, Extent, KAxis, Tile
 from graphc.codegen.llvm import Function, Index, Module, Value, const, known, vector
-from graphc.codegen.tiling import Announce, Extent, KAxis, Panel, Plan, Source, Tile
+from graphc.codegen.tiling import Panel, Plan, Source
 
 _ROW_GROUP = 3  # rows reached from one pointer when their distance is a register: p, p + d, p + 2d
 
@@ -38,7 +40,8 @@ def kernel_params(plan: Plan, panel: Panel) -> list[tuple[str, str]]:
     The strides of B are among them if it is read from either place; if k is cut into blocks: how many indices of the
     outermost k, whether sums of earlier blocks are at .partial, whether more blocks follow, and, if A may be zero
     for some k, which is the first of the block. A kernel that packs
-    is told where to; one that asks for another panel of B: from where on, and whether it shall.
+    is told where to; one that asks for another panel of B: from where on, and whether it shall; one whose tile waits
+    for its epilogue: where.
     """
     params = [("ptr", ".a"), ("ptr", ".b"), ("i64", ".row"), ("i64", ".column")]
     if panel.source is Source.EITHER:
@@ -47,6 +50,8 @@ def kernel_params(plan: Plan, panel: Panel) -> list[tuple[str, str]]:
         params.append(("ptr", ".panel"))
     if asks_ahead(plan, panel):
         params += [("ptr", ".ahead"), ("i1", ".asks")]
+    if plan.waits:
+        params.append(("ptr", waiting.PARAM))
     if plan.k_block:
         params += [("i64", ".count"), ("ptr", ".partial"), ("i1", ".later"), ("i1", ".more")]
         if plan.contraction.is_cut:
@@ -57,6 +62,12 @@ def kernel_params(plan: Plan, panel: Panel) -> list[tuple[str, str]]:
 def asks_ahead(plan: Plan, panel: Panel) -> bool:
     """Whether a kernel can ask for a part of the panel to be packed next."""
     return bool(plan.ahead) and panel.source is Source.PACKED
+
+
+def has_parts(plan: Plan, panel: Panel) -> bool:
+    """Whether something is done amid the sums, row by row of a tile."""
+    announces = plan.contraction.announce is not None or plan.contraction.fetch is not None
+    return announces or asks_ahead(plan, panel) or plan.waits
 
 
 def emit_micro_kernel(plan: Plan, module: Module, height: int, panel: Panel) -> str:
@@ -71,6 +82,8 @@ def emit_micro_kernel(plan: Plan, module: Module, height: int, panel: Panel) -> 
     accumulators = body.reduce(0, body.row_pointers(), body.b_pointers(), accumulators)
     if plan.k_block:
         with f.when(f[".more"]):
+            if plan.waits:
+                waiting.clear(f, plan, f[waiting.PARAM])
             for at, value in zip(body.partial(), accumulators, strict=True):
                 f.store(value, at)
         with f.when(f.icmp("eq", f[".more"], 0)):
@@ -92,7 +105,7 @@ class _Body:
         self.row_stride = amount(f, self.contraction.a_row_stride)
         self.group = height if known(self.row_stride) is not None else _ROW_GROUP
         padded = panel.source is Source.PACKED or self.contraction.panel_stride is not None
-        self.mask = None if padded else self.last_mask()
+        self.mask = None if padded else waiting.last_mask(f, plan, panel, f[".column"])
         self.strides = [
             [amount(f, axis.a_stride)] * len(self.row_pointers()) + self._b_strides(level)
             for level, axis in enumerate(self.contraction.k)
@@ -108,28 +121,20 @@ class _Body:
             yield self.f.offset(self.f[".partial"], self.scalar, i * self.plan.lanes)
 
     def finish(self, accumulators: list[Value]) -> None:
-        """The epilogue of the contraction."""
+        """The epilogue of the contraction, or the tile waits for it."""
+        if self.plan.waits:
+            waiting.leave(self.f, self.plan, self._tile(accumulators))
+            return
         self.contraction.epilogue(self.f, self._params(), self._tile(accumulators))
 
     def _params(self) -> dict[str, Value]:
         return {name: self.f[name] for _, name in self.contraction.params}
 
     def _tile(self, accumulators: list[Value]) -> Tile:
-        f, plan, vectors = self.f, self.plan, self.panel.vectors
+        f, vectors = self.f, self.panel.vectors
         rows = [f.add(f[".row"], i) for i in range(self.height)]
-        starts = [f.add(f[".column"], v * plan.lanes) for v in range(vectors)]
-        columns = list(zip(starts, [*[None] * (vectors - 1), self.last_mask()], strict=True))
+        columns = waiting.columns_of(f, self.plan, self.panel, f[".column"])
         return Tile(rows, columns, [accumulators[i * vectors : (i + 1) * vectors] for i in range(self.height)])
-
-    def last_mask(self) -> Value | None:
-        """The lanes of the last vector that are columns of the result; None if all are."""
-        f, valid = self.f, self.panel.valid
-        if valid is None or valid == self.plan.lanes:
-            return None
-        if valid >= 0:
-            return f.tail_mask(valid, self.plan.lanes)
-        first = f.add(f[".column"], (self.panel.vectors - 1) * self.plan.lanes)
-        return f.tail_mask(f.sub(amount(f, self.contraction.n), first), self.plan.lanes)
 
     def row_pointers(self) -> list[Value]:
         """One pointer for each group of rows of A."""
@@ -163,10 +168,10 @@ class _Body:
         if level == 0 and self.contraction.is_cut and self.panel.source is not Source.PACKING:
             count, a, b = self._cut(count, turns, a, b)
         values = [*accumulators, *a, *b]
-        announces = self.contraction.announce is not None or self.contraction.fetch is not None
-        if level == 0 and (announces or asks_ahead(self.plan, self.panel)):
-            part = f.mul(f.sdiv(count, self.height * turns), turns)
-            values, count = self._announced(part, turns, values), f.sub(count, f.mul(part, self.height))
+        if level == 0 and has_parts(self.plan, self.panel):
+            parts = self.plan.height if self.plan.waits else self.height
+            part = f.mul(f.sdiv(count, parts * turns), turns)
+            values, count = self._announced(parts, part, turns, values), f.sub(count, f.mul(part, parts))
         whole = f.mul(f.sdiv(count, turns), turns)
         values = self._turns(level, whole, turns, values)
         accumulators, a, b = self._parts(values)
@@ -214,9 +219,14 @@ class _Body:
             loop.next = [*accumulators, *a, *b]
         return loop.results
 
-    def _announced(self, part: Index, turns: int, values: list[Value]) -> list[Value]:
-        """The same after `part` indices of the outermost axis for every row, each after what the row will need."""
-        with self.f.loop(0, self.height, carried=values) as loop:
+    def _announced(self, parts: int, part: Index, turns: int, values: list[Value]) -> list[Value]:
+        """The same after `part` indices of the outermost axis for every row.
+
+        Each is behind the epilogue of the row in the tile that waits, and what this tile's own row will need.
+        """
+        with self.f.loop(0, parts, carried=values) as loop:
+            if self.plan.waits:
+                waiting.row(self.f, self.plan, self.panel, loop.index)
             if self.contraction.announce is not None:
                 self._announce(loop.index, self.contraction.announce, self.plan.rows_ahead)
             if self.contraction.fetch is not None:

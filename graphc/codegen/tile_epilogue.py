@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from graphc.codegen.contraction import Tile
-from graphc.codegen.kernel import Ask, Buffer, Call, Contract, Load, closure, scalars_of
-from graphc.codegen.llvm import Function, Index, Module, Value, const, element, lanes
+from graphc.codegen.amid_sums import length_of, registers_amid_sums
+from graphc.codegen.contraction_spec import Columns, Tile
+from graphc.codegen.kernel import (
+    Ask,
+    Buffer,
+    Contract,
+    Load,
+    closure,
+    scalars_of,
+)
+from graphc.codegen.llvm import Function, Index, Module, Value, const, element, lanes, vector
+from graphc.codegen.primitives import llvm_type
 from graphc.codegen.scalar_code import ScalarCode
 from graphc.codegen.two_passes import in_two
 from graphc.codegen.views import sizes, variables, with_views
 from graphc.ir.dims import product
-from graphc.ops.op import instructions
 
 SHORT = 32  # sums that are over before memory answers
 LINE, GROUP = 64, 8  # bytes of a line of the cache; lines that are asked for together
@@ -39,8 +47,9 @@ class TileEpilogue:
         self.outer = {v: f"v{i}" for i, v in enumerate(variables(stmt))}
         self.params: list[tuple[str, str]] = [("ptr", x) for x in self.buffers.values()]
         self.params += [("i64", x) for x in (*self.sizes.values(), *self.outer.values())]
-        self.is_long = _length(stmt) > LONG
+        self.is_long = length_of(stmt) > LONG
         self.asks = asked_for(stmt)
+        self.registers = registers_amid_sums(stmt) or 0
         self._function: str | None = None
 
     def arguments(self, code: ScalarCode) -> list[Value]:
@@ -85,6 +94,29 @@ class TileEpilogue:
             place = f.offset(base, "i8", f.mul(loop.index, group))
             for line in range(0, group, LINE):
                 f.prefetch(f.offset(place, "i8", line), locality=2)
+
+    def row(self, f: Function, given: Mapping[str, Value], sums: Value, row: Value, columns: Columns) -> None:
+        """The stores of one row of a tile, whose sums lie in memory; a vector at a time, for registers are few."""
+        kind = llvm_type(self.stmt.temp.dtype)
+        width = self.module.target.lanes(self.stmt.temp.dtype.size)
+        code = self._code(f, given, width)
+        for i, (column, mask) in enumerate(columns):
+            f.fence()
+            code.mask = mask
+            with code.scope(self.stmt.row, row, False), code.scope(self.stmt.column, column, True):
+                code.define(self.stmt.temp, f.load(f.offset(sums, kind, i * width), vector(kind, width)))
+                code.store_all(self.stmt.epilogue)
+        f.fence()
+
+    def tile(self, f: Function, given: Mapping[str, Value], sums: Value, place: Sequence[Value], of: Columns) -> None:
+        """The stores of a whole tile in memory, by the function for it; `place` is first row and column, and height."""
+        row, column, rows = place
+        width = self.module.target.lanes(self.stmt.temp.dtype.size)
+        valid = const("i64", len(of) * width) if of[-1][1] is None else _value(f.sub(self._columns(f, given), column))
+        if self._function is None:
+            self._function = self._write(vector(llvm_type(self.stmt.temp.dtype), width))
+        counts = rows, const("i64", len(of)), valid
+        f.call(self._function, "void", sums, row, column, *counts, *(given[x] for _, x in self.params))
 
     def _code(self, f: Function, given: Mapping[str, Value], width: int) -> ScalarCode:
         pointers: dict[Buffer, Value] = {b: given[x] for b, x in self.buffers.items()}
@@ -253,12 +285,6 @@ def _vectors(stmt: Contract, lanes: int) -> int:
     columns = stmt.b.shape[0] * stmt.k[0].b_stride if stmt.others else stmt.column.extent
     assert isinstance(columns, int), "fetches are for results of known width"
     return -(-columns // lanes)
-
-
-def _length(stmt: Contract) -> int:
-    """Instructions of the epilogue, roughly."""
-    calls = [s for s in closure(tuple(scalars_of(stmt.epilogue))) if isinstance(s, Call)]
-    return sum(instructions(s.op) for s in calls)
 
 
 def _value(index: Index) -> Value:

@@ -1,24 +1,18 @@
-"""What a contraction is, and how it is cut into register tiles: pure decisions, no code is written here.
+"""How a contraction is cut into register tiles: pure decisions, no code is written here.
 
 The tile heights and widths are measured ones (tests/bench/contraction.py measures them again).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf, prod
-from typing import TYPE_CHECKING
 
 from graphc.codegen.bfloat import FEATURE
-from graphc.codegen.ssa import Value, size
+from graphc.codegen.contraction_spec import Contraction, Extent, KAxis, Late
+from graphc.codegen.ssa import size
 from graphc.codegen.target import LARGE_BYTES, Target
-
-if TYPE_CHECKING:
-    from graphc.codegen.llvm import Function
-
-Extent = int | str  # known at compile time, or the name of an i64 parameter of the function
 
 PACK_ROW_TILES = 4  # B in place is read once by each row tile: beyond so many the copy into a panel pays
 ALIASED_ROW_TILES = (
@@ -42,108 +36,9 @@ FEW_ROWS = 32  # so few are done in one pass over all of B
 GROUP = 10  # panels of B walked together then
 FEW_TILES_TO_SHARE = 12  # row tiles of which one more or less shows in what a thread has to do
 EARLY_DEPTH = 128  # so short sums are over before memory has answered
+RUN_BYTES = 160 << 10  # of panels that a row tile walks along, if it reads or writes other memory for each
+LOWER = 7  # a tile of so many rows gives up one, if that leaves registers for an epilogue amid its sums
 KEPT_TILES = 128  # row tiles whose partial sums are kept at a time, if k is cut
-
-
-@dataclass(frozen=True)
-class KAxis:
-    """One summation index: how many values it takes, and what a step means in A and in B (in elements).
-
-    The outermost may take a different number in each call, even none, but never more than `most`.
-    """
-
-    extent: Extent
-    a_stride: Extent
-    b_stride: Extent
-    most: Extent | None = None
-
-    @property
-    def bound(self) -> Extent:
-        """What to plan for."""
-        return self.extent if self.most is None else self.most
-
-    @property
-    def is_known(self) -> bool:
-        """Whether all of it is known at compile time."""
-        return all(isinstance(number, int) for number in (self.extent, self.a_stride, self.b_stride))
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A finished register tile: accumulators[r][c] is the vector of row rows[r] from column columns[c][0] on.
-
-    All numbers are i64; the mask of a column vector (i1 lanes) is None where every lane is a column of the result.
-    """
-
-    rows: list[Value]
-    columns: list[tuple[Value, Value | None]]
-    accumulators: list[list[Value]]
-
-
-Epilogue = Callable[["Function", dict[str, Value], Tile], None]
-Announce = Callable[["Function", dict[str, Value], Value, list[Value]], None]  # a row, and where vectors of it begin
-
-
-@dataclass(frozen=True)
-class Contraction:
-    """acc[m, n] = sum over all k of A[m*a_row_stride + sum k_i*a_stride_i] * B[n*b_column_stride + sum k_i*b_stride_i].
-
-    `scalar` is "float" or "double"; `k` has at least one axis, outermost first. `params` are (LLVM type, name) of
-    further parameters, handed to the epilogue unchanged; every extent that is a name is one of them (an i64).
-
-    `vectors` fixes the column vectors of a tile, for an epilogue that needs certain columns together or for a B that
-    was laid out beforehand: then panels of so many vectors lie `panel_stride` apart, and every one has its full width
-    (the last may hold anything behind column n). [panel][k][width] is the layout B is packed into otherwise.
-    `split`: several threads call the function, each for its part of the tiles, of row tiles of this height if there is
-    a `row_tile`. `announce` runs for every row of a tile amid its sums: it asks for memory that the epilogue will read
-    or write; `reads` tells whether it reads tensors of the result's size. `fetch` does the same for what others will
-    need, which has no say in the order of tiles.
-    `pairs`: an element of A or B is two bfloat16 numbers in four bytes, of which the products of both are added.
-
-    `seen`: of row m nobody reads columns from m + seen on, so that tiles of such columns only are left out. `nonzero`:
-    row m of A is zero from k = m + nonzero on (of the outermost k), `zero`: it is before k = m + zero, and B is finite
-    there: sums may end sooner, or begin later.
-    """
-
-    name: str
-    scalar: str
-    m: Extent
-    n: Extent
-    k: tuple[KAxis, ...]
-    a_row_stride: Extent
-    b_column_stride: Extent
-    params: tuple[tuple[str, str], ...]
-    epilogue: Epilogue
-    vectors: int | None = None
-    panel_stride: Extent | None = None
-    split: bool = False
-    row_tile: int | None = None
-    announce: Announce | None = None
-    fetch: Announce | None = None
-    reads: bool = False
-    pairs: bool = False
-    seen: Extent | None = None
-    nonzero: Extent | None = None
-    zero: Extent | None = None
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether a tile may leave out some k."""
-        return self.nonzero is not None or self.zero is not None
-
-
-@dataclass(frozen=True)
-class Elements:
-    """A number of elements: a sum of integer multiples of products of extents given by name."""
-
-    terms: tuple[tuple[int, tuple[str, ...]], ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.terms)
-
-    def __call__(self, sizes: Mapping[str, int]) -> int:
-        """The number for these values of the named extents."""
-        return sum(factor * prod(sizes[name] for name in names) for factor, names in self.terms)
 
 
 class Source(Enum):
@@ -178,6 +73,7 @@ class Plan:
     row_block: int | None  # row tiles that meet a group of panels before the next ones do; None: all
     group: int  # full panels in a group
     taps: KAxis | None = None  # one more axis of k, along which rows of A overlap: each step is for all of it
+    waits: bool = False  # a finished tile waits until its epilogue can run amid the sums of the next one
     ahead: int = 0  # k of B that are asked for amid the sums of each row of a tile, for the next panel to be packed
 
     @property
@@ -189,8 +85,11 @@ class Plan:
     def rows_ahead(self) -> int:
         """How far below its tile a row lies for which memory is asked: amid short sums its own would come too late.
 
-        Memory beyond the last row may be asked for: nothing is read. A result that stays in the cache asks for its own.
+        Memory beyond the last row may be asked for: nothing is read. A result that stays in the cache asks for its own,
+        and so does a tile that waits for its epilogue until the next one is summed.
         """
+        if self.waits:
+            return 0
         m, n, (factor, names) = self.contraction.m, self.contraction.n, self.depth
         large = isinstance(m, int) and isinstance(n, int) and m * n * size(self.contraction.scalar) >= LARGE_BYTES
         return self.height if large and not names and factor <= EARLY_DEPTH else 0
@@ -258,8 +157,11 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     if merged.vectors:
         vectors = merged.vectors
         height = max(1, (room.registers - (1 if target.fma else 2)) // vectors - 1)
+    most = _height_beside(merged.late, room, height, vectors)
+    height = most or height
     if merged.split:
         height = merged.row_tile or _height_to_share(merged, height, vectors * lanes)
+    waits = most is not None and height <= most
     source = _source(merged, target, lanes, height)
     packs = (
         source is Source.PACKED
@@ -268,7 +170,7 @@ def plan(contraction: Contraction, target: Target) -> Plan:
         and (height < merged.m <= FEW_TILES * height)
         and _reads_edges(target, merged.n, lanes)
     )
-    whole = Plan(merged, lanes, height, vectors, source, packs, _k_block(merged, DEPTH), None, 1)
+    whole = Plan(merged, lanes, height, vectors, source, packs, _k_block(merged, DEPTH), None, 1, waits=waits)
     row_block = _row_block(whole)
     if row_block is None:
         whole = _in_short_blocks(whole)
@@ -314,6 +216,14 @@ def _depth(axes: tuple[KAxis, ...]) -> float:
     return prod(axis.extent if isinstance(axis.extent, int) else inf for axis in axes)
 
 
+def _height_beside(late: Late | None, target: Target, height: int, vectors: int) -> int | None:
+    """The height of tiles that leave registers for an epilogue amid their sums; None if that would be too low."""
+    if late is None:
+        return None
+    most = min(height, (target.registers - late.registers) // vectors)
+    return most if most * LOWER >= height * (LOWER - 1) else None
+
+
 def _emulates_pairs(contraction: Contraction, target: Target) -> bool:
     """Whether pairs are summed without an instruction for them: a mask and halves of elements need registers then."""
     return contraction.pairs and not target.has(FEATURE)
@@ -345,11 +255,11 @@ def _ahead(whole: Plan, row_block: int | None) -> int:
 
 
 def _group(whole: Plan) -> int:
-    """Panels walked together; as many as the cache holds where each row tile walks along all of them."""
+    """Panels walked together; as many as stay in the cache where each row tile walks along all of them."""
     factor, names = whole.depth
     if not whole.contraction.reads or whole.k_block is not None or names:
         return GROUP
-    return max(GROUP, BLOCK_BYTES // (factor * whole.width * size(whole.contraction.scalar)))
+    return max(1, RUN_BYTES // (factor * whole.width * size(whole.contraction.scalar)))
 
 
 def _k_block(contraction: Contraction, near: int) -> int | None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import ctypes
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import llvmlite.binding as binding
 import numpy as np
 import pytest
 
-from graphc.codegen import tiling
+from graphc.codegen import ssa, tiling
 from graphc.codegen.contraction import Contraction, Elements, Extent, KAxis, Tile, emit, workspace_elements
+from graphc.codegen.contraction_spec import Columns
 from graphc.codegen.llvm import Function, Module, Value, assembly
 from graphc.codegen.target import Target, host, named
-from graphc.codegen.tiling import Announce
 
 CANARY = 7.0e33
 _libraries = itertools.count()
@@ -38,6 +38,27 @@ def ask_for_row(f: Function, params: dict[str, Value], row: Value, columns: list
     """An announcement: the row of c, beyond its end too."""
     for column in columns:
         f.prefetch(f.offset(params["c"], "float", f.add(f.mul(row, params["ldc"]), column)))
+
+
+@dataclass(frozen=True)
+class LateStore:
+    """`store_tile`, a row at a time."""
+
+    scalar: str
+    registers: int = 8
+
+    def row(self, f: Function, given: Mapping[str, Value], sums: Value, row: Value, columns: Columns) -> None:
+        lanes = f.target.lanes(ssa.size(self.scalar))
+        values = [
+            f.load(f.offset(sums, self.scalar, i * lanes), ssa.vector(self.scalar, lanes)) for i in range(len(columns))
+        ]
+        store_tile(f, dict(given), Tile([row], columns, [values]))
+
+    def tile(self, f: Function, given: Mapping[str, Value], sums: Value, place: Sequence[Value], of: Columns) -> None:
+        width = f.target.lanes(ssa.size(self.scalar)) * len(of)
+        with f.loop(0, place[2]) as loop:
+            at = f.offset(sums, self.scalar, f.mul(loop.index, width))
+            self.row(f, given, at, f.add(place[0], loop.index), of)
 
 
 @dataclass
@@ -150,6 +171,9 @@ def load(contractions: list[Contraction], target: Target) -> tuple[list[Callable
 def run(cases: list[Case], target: Target) -> None:
     contractions = [case.contraction(f"c{i}") for i, case in enumerate(cases)]
     contractions = [replace(c, announce=ask_for_row) if i % 3 == 1 else c for i, c in enumerate(contractions)]
+    contractions = [
+        replace(c, late=LateStore(c.scalar)) if i % 3 + i % 2 > 1 else c for i, c in enumerate(contractions)
+    ]
     functions, _alive = load(contractions, target)
     for case, contraction, function in zip(cases, contractions, functions, strict=True):
         case.check(function, workspace_elements(contraction, target))
@@ -355,9 +379,10 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
     rng = np.random.default_rng(1)
     a, b = rng.standard_normal((23, k)).astype(np.float32), rng.standard_normal((k, n)).astype(np.float32)
 
-    def product(rows: int, late: str, announced: bool = False) -> np.ndarray:
+    def product(rows: int, late: str, announced: bool = False, waits: bool = False) -> np.ndarray:
         case = matrices(rows, n, k, "NN", late)
         contraction = replace(case.contraction("c0"), announce=ask_for_row if announced else None)
+        contraction = replace(contraction, late=LateStore("float") if waits else None)
         function, _alive = load([contraction], host())
         c = np.zeros((rows, n), np.float32)
         space = np.zeros(workspace_elements(contraction, host())(case.sizes) + 16, np.float32)
@@ -366,10 +391,15 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
 
     whole = product(23, "")
     assert all(np.array_equal(product(rows, late), whole[:rows]) for rows in (1, 3, 14) for late in ("", "m", "mnk"))
+    assert all(
+        np.array_equal(product(rows, late, False, True), whole[:rows]) for rows in (3, 23) for late in ("", "mnk")
+    )
     monkeypatch.setattr(tiling, "DEPTH", 64)
     monkeypatch.setattr(tiling, "FEW_ROWS", 2)
     assert tiling.plan(matrices(14, n, k, "NN").contraction("x"), host()).k_block
-    assert all(np.array_equal(product(14, late, True), whole[:14]) for late in ("", "mnk"))
+    assert all(
+        np.array_equal(product(14, late, True, waits), whole[:14]) for late in ("", "mnk") for waits in (False, True)
+    )
     assert np.array_equal(product(14, ""), whole[:14])
 
 
@@ -392,14 +422,13 @@ def test_rows_do_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> 
     ],
     ids=str,
 )
-@pytest.mark.parametrize("announce", [None, ask_for_row], ids=["", "announced"])
+@pytest.mark.parametrize("amid", ["", "announced", "late"])
 @pytest.mark.parametrize("pairs", [False, True], ids=["", "pairs"])
-def test_nothing_is_spilled_in_the_innermost_loop(
-    case: Case, name: str, announce: Announce | None, pairs: bool
-) -> None:
+def test_nothing_is_spilled_in_the_innermost_loop(case: Case, name: str, amid: str, pairs: bool) -> None:
     """The block with most multiply-adds of each micro kernel does not touch the stack."""
     module = Module(named(name))
-    wrap(module, replace(case.contraction("c0"), announce=announce, pairs=pairs), named(name))
+    contraction = replace(case.contraction("c0"), announce=ask_for_row if amid else None, pairs=pairs)
+    wrap(module, replace(contraction, late=LateStore("float") if amid == "late" else None), named(name))
     text = assembly(module.text(), named(name))
     for function in re.split(r"^(?=c0[^:\n]*:)", text, flags=re.M)[1:]:
         blocks = re.split(r"^[.\w$]+:|^\s(?:j\w+|b\.\w+|cbn?z)\s", function, flags=re.M)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import graphc
+from graphc.codegen import amid_sums
+from graphc.codegen.contraction_spec import Contraction, KAxis
 from graphc.codegen.target import host, named
-from graphc.codegen.tiling import Contraction, KAxis, plan
+from graphc.codegen.tiling import plan
 from graphc.driver import stage_text
 
 LONG = """
@@ -103,6 +105,66 @@ def test_a_large_result_is_asked_for_amid_the_sums(  # type: ignore[no-untyped-d
     assert bool(re.findall(r"call void @llvm\.prefetch\S*\(ptr %\w+, i32 1, i32 3", text)) == bool(expected)
 
 
+TRAINED = """
+dim B = 70, I = 90, O = {columns}
+model net(x: f32[B, I]) -> (y: f32[B, O]):
+    param w: f32[I, O] = glorot_uniform()
+    y = x @ w
+train net:
+    input t: f32[B, O]
+    loss = mean((y - t) * (y - t))
+    optimizer = {optimizer}
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["adam(lr = 1e-2)", "adagrad(lr = 1e-2)", "rmsprop(lr = 1e-2)"])
+@pytest.mark.parametrize("columns", [10, 48, 57, 130])
+def test_updates_amid_the_sums_of_the_next_tile_have_the_same_bits(
+    optimizer: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TRAINED.format(optimizer=optimizer, columns=columns)
+    random = np.random.default_rng(columns)
+    x, t = random.standard_normal((70, 90)).astype(np.float32), random.standard_normal((70, columns)).astype(np.float32)
+
+    def weights() -> np.ndarray:
+        model = graphc.compile_source(text)
+        model.init(seed=1)
+        for _ in range(3):
+            model.step(x=x, t=t)
+        return np.array(model.params["w"])
+
+    late = weights()
+    monkeypatch.setattr(amid_sums, "DEAR", 1000)
+    assert np.array_equal(weights(), late)
+
+
+@pytest.mark.parametrize(
+    ("update", "target", "waits"),
+    [
+        ("adam(lr = 1e-2)", "x86-64-v4", True),
+        ("adam(lr = 1e-2)", "x86-64-v3", False),  # tiles leave no registers
+        ("sgd(lr = 1e-2)", "x86-64-v4", False),
+    ],
+)
+def test_dear_updates_wait_where_there_are_registers(  # type: ignore[no-untyped-def]
+    tmp_path, update: str, target: str, waits: bool
+) -> None:
+    file = tmp_path / "trained.gc"
+    file.write_text(TRAINED.format(columns=64, optimizer=update))
+    text = stage_text(file, "llvm", entry="step", target=target)
+    tiles = re.findall(r"^define internal void @contract\.\d+x\d+[^{]*{(.*?)^}", text, re.MULTILINE | re.DOTALL)
+    assert any("llvm.sqrt" in tile for tile in tiles) == waits
+
+
+def test_no_sum_is_spilled_for_an_update_amid_the_sums(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "trained.gc"
+    file.write_text(TRAINED.format(columns=144, optimizer="adam(lr = 1e-2)"))
+    text = stage_text(file, "asm", entry="step", target="x86-64-v4")
+    tiles = [part for part in re.split(r"^(?=[.\w]+:)", text, flags=re.MULTILINE) if re.search(r"vsqrtps.*%zmm", part)]
+    assert tiles
+    assert not re.search(r"%zmm\d+, .*\(%r[sb]p\)|\(%r[sb]p\), %zmm", "".join(tiles))
+
+
 def test_rows_go_through_all_panels_when_their_epilogue_reads_as_much() -> None:
     def nothing(f: object, given: object, tile: object) -> None:
         """An epilogue that is only planned."""
@@ -114,7 +176,7 @@ def test_rows_go_through_all_panels_when_their_epilogue_reads_as_much() -> None:
     writing = plan(replace(plain, announce=nothing), target)
     reading = plan(replace(plain, announce=nothing, reads=True), target)
     assert (writing.row_block, writing.group) == (128, 10)
-    assert (reading.row_block, reading.group) == (1, 21)
+    assert (reading.row_block, reading.group) == (1, 13)
 
 
 @pytest.mark.parametrize(("k", "rows", "ahead"), [(64, 3136, 8), (256, 3136, 0), (64, 128, 0)])
