@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from graphc.codegen import contraction, merge_sort, primitives, row_update
+from graphc.codegen import contraction, merge_sort, primitives, row_update, turned_copy
 from graphc.codegen.amid_sums import registers_amid_sums
 from graphc.codegen.contraction import PART, share
 from graphc.codegen.contraction_spec import Late
@@ -183,11 +183,26 @@ class _Statements:
                 ROUTINES[stmt.kind](stmt, self.code)
             elif isinstance(stmt, Ahead):
                 self.ahead(stmt)
-            elif stmt.vector:
-                self.vector_loop(stmt)
-            else:
-                self.loop(stmt)
+            elif not self._turned(stmt):
+                self.any_loop(stmt)
         self.code.store_all(stores)
+
+    def any_loop(self, stmt: For) -> None:
+        if stmt.vector:
+            self.vector_loop(stmt)
+        else:
+            self.loop(stmt)
+
+    def _turned(self, stmt: For) -> bool:
+        """Whether the loops copy a turned tensor, which is done here if no threads share them."""
+        lanes = self.module.target.lanes(turned_copy.SIZE)
+        copy = turned_copy.turned_copy(stmt, lanes) if self.code.width == lanes > 1 else None
+        if copy is None or (self.split is not None and self.split.loop in (stmt, *stmt.body)):
+            return False
+        copy.emit(self.code, lanes)
+        for rest in copy.rest(stmt, lanes):
+            self.any_loop(rest)
+        return True
 
     def ahead(self, stmt: Ahead) -> None:
         """Asks for every line of the cache that the elements are in; the second level is near enough."""
