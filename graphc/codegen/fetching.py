@@ -49,9 +49,12 @@ def _sums(task: Task) -> int:
 
 
 def _fits(contract: Contract, row: int, sums: int) -> bool:
-    """Whether so many bytes can come amid so many multiply-adds, both for a row, and stay until they are needed."""
+    """Whether so many bytes can come amid so many multiply-adds, both for a row, and stay until they are needed.
+
+    Of an unknown number of rows nobody can tell; they would also take tiles of all heights, with twice the code.
+    """
     rows = contract.row.extent
-    return row * SUMS <= sums and (not isinstance(rows, int) or rows * row <= LARGEST)
+    return isinstance(rows, int) and row * SUMS <= sums and rows * row <= LARGEST
 
 
 def _following(loop: Loop) -> dict[Place, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from graphc.codegen import fetch_code
 from graphc.codegen.amid_sums import length_of, registers_amid_sums
 from graphc.codegen.contraction_spec import Columns, Tile
 from graphc.codegen.kernel import (
@@ -27,7 +28,6 @@ from graphc.codegen.views import sizes, variables, with_views
 from graphc.ir.dims import product
 
 SHORT = 32  # sums that are over before memory answers
-LINE, GROUP = 64, 8  # bytes of a line of the cache; lines that are asked for together
 LONG_SUM = 256  # whose multiply-adds take longer than memory takes to accept a tile
 MOST_ASKS = 2  # for each vector: more requests would take longer than the stores wait
 LONG = 18  # instructions of an epilogue that is worth the way through memory
@@ -47,6 +47,7 @@ class TileEpilogue:
         self.outer = {v: f"v{i}" for i, v in enumerate(variables(stmt))}
         self.params: list[tuple[str, str]] = [("ptr", x) for x in self.buffers.values()]
         self.params += [("i64", x) for x in (*self.sizes.values(), *self.outer.values())]
+        self.params += [("ptr", fetch_code.PARAM)] if stmt.fetches else []
         self.is_long = length_of(stmt) > LONG
         self.asks = asked_for(stmt)
         self.registers = registers_amid_sums(stmt) or 0
@@ -55,7 +56,8 @@ class TileEpilogue:
     def arguments(self, code: ScalarCode) -> list[Value]:
         """The values of `params` where the contraction is called."""
         pointers = [code.address(view.buffer, view.at) for view in self.views.values()]
-        return [*pointers, *(code.sizes[n] for n in self.sizes), *(code.places[v][0] for v in self.outer)]
+        table = [fetch_code.table(code.f, self.stmt, code.pointers)] if self.stmt.fetches else []
+        return [*pointers, *(code.sizes[n] for n in self.sizes), *(code.places[v][0] for v in self.outer), *table]
 
     def __call__(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:
         if self.stmt.others:
@@ -76,24 +78,9 @@ class TileEpilogue:
                         f.prefetch(code.address(ask.buffer, ask.at), ask.is_written)
 
     def fetch(self, f: Function, given: Mapping[str, Value], row: Value, columns: Sequence[Value]) -> None:
-        """Asks for what the fetches have for a row; its lines are shared out between the vectors of columns."""
+        """Asks for what belongs to a row of the fetches, as far as these columns are to."""
         vector = self.module.target.vector_bytes // self.stmt.temp.dtype.size
-        group = LINE * min(GROUP, *(-(-one.row // LINE) for one in self.stmt.fetches))
-        parts, total = _vectors(self.stmt, vector), 0
-        starts: list[tuple[int, Value]] = []  # the first group of lines of each fetch, and where number 0 would lie
-        for one in self.stmt.fetches:
-            place = f.sub(f.mul(row, one.row), total * group)
-            starts.append((total, f.offset(given[self.buffers[one.buffer]], "i8", place)))
-            total += -(-one.row // group)
-        first = f.sdiv(columns[0], vector)
-        low, high = (f.sdiv(f.mul(f.add(first, v), total), parts) for v in (0, len(columns)))
-        with f.loop(low, high, may_be_empty=True) as loop:
-            (_, base), *later = starts
-            for number, start in later:
-                base = f.select(f.icmp("slt", loop.index, number), base, start)
-            place = f.offset(base, "i8", f.mul(loop.index, group))
-            for line in range(0, group, LINE):
-                f.prefetch(f.offset(place, "i8", line), locality=2)
+        fetch_code.ask(f, self.stmt, given[fetch_code.PARAM], vector, row, columns)
 
     def row(self, f: Function, given: Mapping[str, Value], sums: Value, row: Value, columns: Columns) -> None:
         """The stores of one row of a tile, whose sums lie in memory; a vector at a time, for registers are few."""
@@ -278,13 +265,6 @@ def _large_stores(stmt: Contract) -> list[Ask]:
         return []
     asks = [Ask(store.buffer, store.at, True) for store in stmt.epilogue if store.buffer.role != "scratch"]
     return [ask for ask in asks if ask.buffer.is_large and ask.at.is_of_rows(stmt.row, stmt.column)]
-
-
-def _vectors(stmt: Contract, lanes: int) -> int:
-    """How many vectors of columns a row has, if that is known."""
-    columns = stmt.b.shape[0] * stmt.k[0].b_stride if stmt.others else stmt.column.extent
-    assert isinstance(columns, int), "fetches are for results of known width"
-    return -(-columns // lanes)
 
 
 def _value(index: Index) -> Value:

@@ -16,7 +16,6 @@ from graphc.codegen.kernel import (
     Call,
     Cast,
     Contract,
-    Fetch,
     Load,
     Position,
     Scalar,
@@ -44,8 +43,7 @@ def with_views(stmt: Contract) -> tuple[Contract, dict[Buffer, View]]:
     for scalar in closure(tuple(scalars_of(stmt.epilogue))):
         found.scalars[scalar] = found.seen_from(scalar)
     epilogue = tuple(found.store(one) for one in stmt.epilogue)
-    asks, fetches = tuple(map(found.ask, stmt.asks)), tuple(map(found.fetch, stmt.fetches))
-    return replace(stmt, epilogue=epilogue, asks=asks, fetches=fetches), found.places
+    return replace(stmt, epilogue=epilogue, asks=tuple(map(found.ask, stmt.asks))), found.places
 
 
 def variables(stmt: Contract) -> dict[Var, None]:
@@ -82,9 +80,6 @@ class _Views:
     def ask(self, one: Ask) -> Ask:
         view, at = self._view(one.buffer, one.at)
         return replace(one, buffer=view, at=at)
-
-    def fetch(self, one: Fetch) -> Fetch:
-        return replace(one, buffer=self._view(one.buffer, Affine())[0])
 
     def seen_from(self, scalar: Scalar) -> Scalar:
         """The scalar, computed from what has been found for its operands."""

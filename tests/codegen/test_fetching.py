@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from graphc.codegen.llvm import Function, Module, Value, const
 from graphc.codegen.loop_code import emit_kernel
 from graphc.codegen.objects import compile_object
 from graphc.codegen.target import host
+from graphc.driver import stage_text
 from graphc.ir.types import F32
 from graphc.linking.link import link
 from graphc.runtime.library import Library
@@ -51,20 +54,21 @@ def loops(text: str, name: str, **dims: int) -> list[tuple[int, dict[str, int]]]
 
 
 def test_the_product_of_a_step_asks_for_what_the_next_one_reads_and_writes() -> None:
-    (forward, asked), (backward, _) = loops(LSTM, "step")
+    (forward, asked), (backward, _) = loops(LSTM, "step", B=8)
     # four gates of the inputs, three sigmoids, two of tanh, the new h and c; this turn reads the old ones
     assert forward == (4 + 7) * 64 * 4
     assert asked["leaf x0"] == 4 * 64 * 4
     # three sigmoids, two of tanh, the c that a step found, the cotangent of z, and those of four gates
     assert backward == (7 + 4) * 64 * 4
-    assert [total for total, _ in loops(GRU, "forward")] == [(3 + 1) * 64 * 4]
+    assert [total for total, _ in loops(GRU, "forward", B=8)] == [(3 + 1) * 64 * 4]
 
 
 def test_what_would_not_stay_in_the_cache_is_not_asked_for() -> None:
     (known, _), _ = loops(LSTM, "step", B=2000)
     assert 0 <= known * 2000 <= fetching.LARGEST
-    (small, _), _ = loops(LSTM.replace("H = 64", "H = 4"), "step")
+    (small, _), _ = loops(LSTM.replace("H = 64", "H = 4"), "step", B=8)
     assert small * fetching.SUMS <= 4 * 16
+    assert [total for total, _ in loops(LSTM, "step")] == [0, 0]  # of an unknown batch
 
 
 @pytest.mark.parametrize("text", [LSTM, GRU], ids=["lstm", "gru"])
@@ -73,7 +77,7 @@ def test_the_bits_are_the_same(text: str, monkeypatch: pytest.MonkeyPatch) -> No
     x, y = (random.standard_normal((5, 11, 64)).astype(np.float32) for _ in range(2))
     found = []
     for _ in range(2):
-        model = graphc.compile_source(text)
+        model = graphc.compile_source(text, dims={"B": 11})
         model.init(seed=1)
         losses = [float(model.step(x=x, y=y)["loss"]) for _ in range(3)]
         found.append((losses, model(x=x)["z"].tobytes()))
@@ -120,3 +124,11 @@ def test_all_of_a_row_is_asked_for_once(
         assert all(found[place] > 0 for place in places)
         assert found.sum() <= rows * (-(-block // 64) + 7)
         assert not found[rows * block + 512 :].any()
+
+
+def test_the_text_of_a_step_says_what_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "gru.gc"
+    file.write_text(GRU)
+    text = stage_text(file, "kernels", entry="forward", dims={"B": 8})
+    assert "n0 = next leaf x0" in text and "n1 = next output c0" in text
+    assert ", asks for 768 bytes of n0, 256 bytes of n1\n" in text
