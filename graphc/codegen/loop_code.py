@@ -273,6 +273,8 @@ class _Statements:
         full: Index
         rest: Index
         low, high = self._turns(stmt, extent, width)
+        if stmt.start is not None and not stmt.body:
+            low = self._unless_neutral(stmt, low, high)
         if isinstance(high, int):
             full, rest = high // width * width, high % width
             if low != 0 and rest != 0:
@@ -298,6 +300,16 @@ class _Statements:
             values = self._masked(stmt, full, rest, values)
         for fold, value in zip(stmt.folds, values, strict=True):
             code.define(fold.temp, primitives.fold_lanes(f, fold.combine, fold.temp.dtype, value))
+
+    def _unless_neutral(self, stmt: For, low: Index, high: Index) -> Index:
+        """Where a loop of folds begins; its end if what it folds is the same in every turn and changes nothing."""
+        f, counts = self.f, const("i1", False)
+        for fold in stmt.folds:
+            value = self.code.recall(fold.value)  # there already if it does not change in the loop
+            if not isinstance(value, Value) or lanes(value.type) > 1 or not fold.temp.dtype.is_float:
+                return low
+            counts = f.or_(counts, f.fcmp("une", value, fold.identity))
+        return f.select(counts, _value(low), _value(high))
 
     def _in_strips(self, stmt: For, low: Index, full: Index, passes: Passes) -> None:
         """Full vectors in two passes over a few of them at a time; what the first keeps lies on the stack."""

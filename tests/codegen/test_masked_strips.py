@@ -76,6 +76,14 @@ def test_finite_numbers_hide_what_is_far_below_only(hidden: str) -> None:
     np.testing.assert_allclose(model(**given)["y"], expected, rtol=2e-5, atol=2e-6)
 
 
+def test_what_hides_is_not_summed_if_it_is_zero(tmp_path: Path) -> None:
+    """The exponentials behind the diagonal are one number a row: whether it is 0 is seen when it runs."""
+    file = tmp_path / "attend.gc"
+    file.write_text(source(length=64))
+    text = stage_text(file, "llvm", entry="forward")
+    assert re.search(r"(%\w+) = fcmp une float %\w+, 0x0+\n +%\w+ = select i1 \1, i64 %\w+, i64 64\n", text)
+
+
 def test_a_query_that_sees_nothing_is_nan() -> None:
     given = operands(70)
     y = graphc.compile_source(source("row > column + 15"))(**given)["y"]
