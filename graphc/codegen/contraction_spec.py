@@ -58,14 +58,16 @@ Announce = Callable[["Function", dict[str, Value], Value, list[Value]], None]  #
 
 
 class Late(Protocol):
-    """An epilogue of sums that lie in memory, of which a row at a time can be computed amid other sums."""
+    """An epilogue of sums that lie in memory, of which a vector at a time can be computed amid other sums."""
 
     @property
     def registers(self) -> int:
         """Vectors that it needs at a time."""
 
-    def row(self, f: Function, given: Mapping[str, Value], sums: Value, row: Value, columns: Columns) -> None:
-        """The epilogue of one row of a tile; its sums lie behind each other."""
+    def vector(
+        self, f: Function, given: Mapping[str, Value], sums: Value, row: Value, column: Value, mask: Value | None
+    ) -> None:
+        """The epilogue of one vector of a row, of the lanes of the mask."""
 
     def tile(self, f: Function, given: Mapping[str, Value], sums: Value, place: Sequence[Value], of: Columns) -> None:
         """The epilogue of a whole tile; `place` are its first row, first column and number of rows."""

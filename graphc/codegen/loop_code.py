@@ -462,7 +462,7 @@ class _Planned:
 
     registers: int
 
-    def row(self, *of: object) -> None:
+    def vector(self, *of: object) -> None:
         """Nothing is written."""
 
     def tile(self, *of: object) -> None:

@@ -7,7 +7,7 @@ whatever the height of the tile: a row's result does not depend on how many rows
 Where B is one vector wide and rows of A overlap, the taps of a convolution share what they read of A: a step is for all
 taps, whose vectors of B are loaded first, and each element of A takes part in the sums of several rows.
 
-A long epilogue may run amid the sums of the next tile (graphc.codegen.waiting), a row in each of as many parts of them.
+An epilogue may run amid the sums of the next tile (graphc.codegen.waiting), a vector in each of as many parts of them.
 What the epilogue will read from memory is asked for meanwhile, row by row of the tile: all at once, the requests would
 hold up the loads of B.
 """
@@ -65,7 +65,7 @@ def asks_ahead(plan: Plan, panel: Panel) -> bool:
 
 
 def has_parts(plan: Plan, panel: Panel) -> bool:
-    """Whether something is done amid the sums, row by row of a tile."""
+    """Whether something is done amid the sums, between parts of them."""
     announces = plan.contraction.announce is not None or plan.contraction.fetch is not None
     return announces or asks_ahead(plan, panel) or plan.waits
 
@@ -170,8 +170,9 @@ class _Body:
         values = [*accumulators, *a, *b]
         if level == 0 and has_parts(self.plan, self.panel):
             parts = self.plan.height if self.plan.waits else self.height
+            parts *= self.panel.vectors if self.plan.is_fine else 1
             part = f.mul(f.sdiv(count, parts * turns), turns)
-            values, count = self._announced(parts, part, turns, values), f.sub(count, f.mul(part, parts))
+            values, count = self._in_parts(parts, part, turns, values), f.sub(count, f.mul(part, parts))
         whole = f.mul(f.sdiv(count, turns), turns)
         values = self._turns(level, whole, turns, values)
         accumulators, a, b = self._parts(values)
@@ -219,35 +220,45 @@ class _Body:
             loop.next = [*accumulators, *a, *b]
         return loop.results
 
-    def _announced(self, parts: int, part: Index, turns: int, values: list[Value]) -> list[Value]:
-        """The same after `part` indices of the outermost axis for every row.
+    def _in_parts(self, parts: int, part: Index, turns: int, values: list[Value]) -> list[Value]:
+        """The same after `parts` times `part` indices of the outermost axis.
 
-        Each is behind the epilogue of the row in the tile that waits, and what this tile's own row will need.
+        Each part is behind what else is to be done for a row of the tile, or for a vector of a row.
         """
         with self.f.loop(0, parts, carried=values) as loop:
+            row, vectors = self._of_part(loop.index)
             if self.plan.waits:
-                waiting.row(self.f, self.plan, self.panel, loop.index)
+                waiting.part_of(self.f, self.plan, self.panel, row, vectors)
             if self.contraction.announce is not None:
-                self._announce(loop.index, self.contraction.announce, self.plan.rows_ahead)
+                self._announce(row, vectors, self.contraction.announce, self.plan.rows_ahead)
             if self.contraction.fetch is not None:
-                self._announce(loop.index, self.contraction.fetch, 0)
+                self._announce(row, vectors, self.contraction.fetch, 0)
             if asks_ahead(self.plan, self.panel):
                 with self.f.when(self.f[".asks"]):
-                    self._ask_ahead(loop.index)
+                    self._ask_ahead(row, vectors)
             loop.next = self._turns(0, part, turns, loop.values)
         return loop.results
 
-    def _ask_ahead(self, row: Value) -> None:
+    def _of_part(self, number: Value) -> tuple[Index, list[Index]]:
+        """A row, and vectors of it."""
+        f, vectors = self.f, self.panel.vectors
+        if not self.plan.is_fine:
+            return number, [*range(vectors)]
+        row = f.sdiv(number, vectors)
+        return row, [f.sub(number, f.mul(row, vectors))]
+
+    def _ask_ahead(self, row: Index, vectors: list[Index]) -> None:
         """The row's share of what the tile asks for."""
         f, stride = self.f, amount(self.f, self.contraction.k[0].b_stride)
         start = f.offset(f[".ahead"], self.scalar, f.mul(row, f.mul(stride, self.plan.ahead)))
         for k in range(self.plan.ahead):
-            for v in range(self.panel.vectors):
-                f.prefetch(f.offset(start, self.scalar, f.add(f.mul(stride, k), v * self.plan.lanes)), locality=2)
+            for v in vectors:
+                place = f.add(f.mul(stride, k), f.mul(v, self.plan.lanes))
+                f.prefetch(f.offset(start, self.scalar, place), locality=2)
 
-    def _announce(self, row: Value, announce: Announce, ahead: int) -> None:
+    def _announce(self, row: Index, vectors: list[Index], announce: Announce, ahead: int) -> None:
         f = self.f
-        columns = [f.add(f[".column"], v * self.plan.lanes) for v in range(self.panel.vectors)]
+        columns = [f.add(f[".column"], f.mul(v, self.plan.lanes)) for v in vectors]
         below = f.add(f[".row"], f.add(row, ahead))
         if not self.plan.k_block:
             announce(f, self._params(), below, columns)
@@ -261,6 +272,8 @@ class _Body:
             return self._tap_step(self.plan.taps, a, b, accumulators)
         f, vectors = self.f, self.panel.vectors
         row = [self._load_b(b[0], v) for v in range(vectors)]
+        if self.plan.a_ahead:
+            f.prefetch(f.offset(a[0], self.scalar, self.plan.a_ahead), locality=2)
         for to in b[1:]:
             for v, value in enumerate(row):
                 f.store(value, f.offset(to, self.scalar, v * self.plan.lanes))

@@ -82,17 +82,17 @@ class TileEpilogue:
         vector = self.module.target.vector_bytes // self.stmt.temp.dtype.size
         fetch_code.ask(f, self.stmt, given[fetch_code.PARAM], vector, row, columns)
 
-    def row(self, f: Function, given: Mapping[str, Value], sums: Value, row: Value, columns: Columns) -> None:
-        """The stores of one row of a tile, whose sums lie in memory; a vector at a time, for registers are few."""
-        kind = llvm_type(self.stmt.temp.dtype)
+    def vector(
+        self, f: Function, given: Mapping[str, Value], sums: Value, row: Value, column: Value, mask: Value | None
+    ) -> None:
+        """The stores of one vector of a row, whose sums lie in memory; nothing is mixed with it, registers are few."""
         width = self.module.target.lanes(self.stmt.temp.dtype.size)
         code = self._code(f, given, width)
-        for i, (column, mask) in enumerate(columns):
-            f.fence()
-            code.mask = mask
-            with code.scope(self.stmt.row, row, False), code.scope(self.stmt.column, column, True):
-                code.define(self.stmt.temp, f.load(f.offset(sums, kind, i * width), vector(kind, width)))
-                code.store_all(self.stmt.epilogue)
+        code.mask = mask
+        f.fence()
+        with code.scope(self.stmt.row, row, False), code.scope(self.stmt.column, column, True):
+            code.define(self.stmt.temp, f.load(sums, vector(llvm_type(self.stmt.temp.dtype), width)))
+            code.store_all(self.stmt.epilogue)
         f.fence()
 
     def tile(self, f: Function, given: Mapping[str, Value], sums: Value, place: Sequence[Value], of: Columns) -> None:

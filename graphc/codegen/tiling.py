@@ -27,6 +27,8 @@ PACK_STRIDE = 1024  # .. if neighbouring k of B lie at least so many bytes apart
 SHARING = range(2, 6)  # taps that share elements of A: their vectors of B are in registers, of which 16 are too few
 FEW_TILES = 64  # row tiles over which the cost of packing shows
 PACK_DEPTH = 32  # .. and the panel is deep enough
+PART_DEPTH = 8  # k beside which there is room for a vector's epilogue
+LINE = 64  # bytes of a line of the caches
 FAR = 1024  # neighbouring k of A so many bytes apart fill the ways of the caches sooner
 DEPTH, FAR_DEPTH = 512, 256  # k in a block, if there are more than two blocks of it
 LONG_DEPTH = 1024  # the same where rows meet panels in blocks: storing the sums between costs more than it gains
@@ -93,6 +95,26 @@ class Plan:
         m, n, (factor, names) = self.contraction.m, self.contraction.n, self.depth
         large = isinstance(m, int) and isinstance(n, int) and m * n * size(self.contraction.scalar) >= LARGE_BYTES
         return self.height if large and not names and factor <= EARLY_DEPTH else 0
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether there is a part of the sums for each vector of a tile that waits, not one for each row."""
+        factor, names = self.depth
+        return self.waits and not names and factor >= PART_DEPTH * self.height * self.vectors
+
+    @property
+    def a_ahead(self) -> int:
+        """How many elements further each k asks for A; 0 where neighbouring k lie close together, or A in the cache.
+
+        Where neighbours are rows instead, every k has a line of its own, of which a row tile uses a part; the lines
+        are too far from each other for the processor to guess the next ones, which the row tiles below will use.
+        """
+        m, far, line = self.contraction.m, self.contraction.k[-1].a_stride, LINE // size(self.contraction.scalar)
+        bounds = [axis.bound for axis in self.contraction.k]
+        if isinstance(m, str) or isinstance(far, str) or self.contraction.a_row_stride != 1:
+            return 0
+        known = m * prod(bound for bound in bounds if isinstance(bound, int)) * size(self.contraction.scalar)
+        return line if far * size(self.contraction.scalar) >= FAR and known >= LARGE_BYTES and m > line else 0
 
     @property
     def late_pack_tiles(self) -> int:

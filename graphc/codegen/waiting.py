@@ -1,8 +1,8 @@
 """A finished register tile that waits in memory, so that its epilogue runs amid the sums of the next tile.
 
 A long epilogue divides and takes roots, for which there is a unit of its own, and reads memory that answers late:
-behind the sums everything waits for both. Amid other sums it costs little more than its instructions: a row of the tile
-that waits stands between two parts of them, and what it reads was asked for a whole tile before.
+behind the sums everything waits for both. Amid other sums it costs little more than its instructions: a vector of the
+tile that waits stands between two parts of them, and what it reads was asked for a whole tile before.
 
 The room of a waiting tile is its sums, then its first row and column and the number of its rows (i64): 0 if none waits.
 It lies on the stack of the function that walks over the tiles; all that wait there are of one kind of panel.
@@ -11,7 +11,7 @@ It lies on the stack of the function that walks over the tiles; all that wait th
 from __future__ import annotations
 
 from graphc.codegen.contraction_spec import Columns, Late, Tile
-from graphc.codegen.llvm import Function, Value, const, vector
+from graphc.codegen.llvm import Function, Index, Value, const, vector
 from graphc.codegen.tiling import Panel, Plan
 
 PARAM = ".waiting"  # of a micro kernel: where the tile before waits, and where its own is left
@@ -39,14 +39,18 @@ def leave(f: Function, plan: Plan, tile: Tile) -> None:
         f.store(value, _number(f, plan, at, i))
 
 
-def row(f: Function, plan: Plan, panel: Panel, number: Value) -> None:
-    """In a micro kernel: the epilogue of one row of the tile that waits, if it has so many."""
+def part_of(f: Function, plan: Plan, panel: Panel, row: Index, vectors: list[Index]) -> None:
+    """In a micro kernel: the epilogue of vectors in a row of the tile that waits, if it has so many rows."""
     at = f[PARAM]
-    first, column, rows = _place(f, plan, at)
-    with f.when(f.icmp("slt", number, rows)):
-        sums = f.offset(at, plan.contraction.scalar, f.mul(number, panel.vectors * plan.lanes))
-        columns = columns_of(f, plan, panel, column)
-        _late(plan).row(f, _given(f, plan), sums, f.add(first, number), columns)
+    first, start, rows = _place(f, plan, at)
+    with f.when(f.icmp("sgt", rows, row)):
+        for number in vectors:
+            sums = f.offset(at, plan.contraction.scalar, f.mul(f.add(f.mul(row, panel.vectors), number), plan.lanes))
+            column = f.add(start, f.mul(number, plan.lanes))
+            may_be_last = not isinstance(number, int) or number == panel.vectors - 1
+            is_masked = may_be_last and panel.valid not in (None, plan.lanes)
+            mask = f.tail_mask(_left(f, plan, column), plan.lanes) if is_masked else None
+            _late(plan).vector(f, _given(f, plan), sums, f.add(first, row), column, mask)
 
 
 def finish(f: Function, plan: Plan, panel: Panel, at: Value) -> None:
@@ -69,9 +73,13 @@ def last_mask(f: Function, plan: Plan, panel: Panel, first: Value) -> Value | No
         return None
     if panel.valid >= 0:
         return f.tail_mask(panel.valid, plan.lanes)
+    return f.tail_mask(_left(f, plan, f.add(first, (panel.vectors - 1) * plan.lanes)), plan.lanes)
+
+
+def _left(f: Function, plan: Plan, column: Value) -> Index:
+    """How many columns there are from this one on."""
     n = plan.contraction.n
-    last = f.add(first, (panel.vectors - 1) * plan.lanes)
-    return f.tail_mask(f.sub(f[n] if isinstance(n, str) else n, last), plan.lanes)
+    return f.sub(f[n] if isinstance(n, str) else n, column)
 
 
 def _late(plan: Plan) -> Late:

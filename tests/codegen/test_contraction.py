@@ -47,18 +47,18 @@ class LateStore:
     scalar: str
     registers: int = 8
 
-    def row(self, f: Function, given: Mapping[str, Value], sums: Value, row: Value, columns: Columns) -> None:
-        lanes = f.target.lanes(ssa.size(self.scalar))
-        values = [
-            f.load(f.offset(sums, self.scalar, i * lanes), ssa.vector(self.scalar, lanes)) for i in range(len(columns))
-        ]
-        store_tile(f, dict(given), Tile([row], columns, [values]))
+    def vector(
+        self, f: Function, given: Mapping[str, Value], sums: Value, row: Value, column: Value, mask: Value | None
+    ) -> None:
+        value = f.load(sums, ssa.vector(self.scalar, f.target.lanes(ssa.size(self.scalar))))
+        store_tile(f, dict(given), Tile([row], [(column, mask)], [[value]]))
 
     def tile(self, f: Function, given: Mapping[str, Value], sums: Value, place: Sequence[Value], of: Columns) -> None:
-        width = f.target.lanes(ssa.size(self.scalar)) * len(of)
+        lanes = f.target.lanes(ssa.size(self.scalar))
         with f.loop(0, place[2]) as loop:
-            at = f.offset(sums, self.scalar, f.mul(loop.index, width))
-            self.row(f, given, at, f.add(place[0], loop.index), of)
+            for i, (column, mask) in enumerate(of):
+                at = f.offset(sums, self.scalar, f.mul(f.add(f.mul(loop.index, len(of)), i), lanes))
+                self.vector(f, given, at, f.add(place[0], loop.index), column, mask)
 
 
 @dataclass

@@ -197,3 +197,20 @@ def test_a_panel_that_few_sets_of_the_cache_hold_is_packed_sooner(columns: int, 
 
     contraction = Contraction("c", "float", rows, columns, (KAxis(3136, 1, columns),), 3136, 1, (), nothing)
     assert plan(contraction, named("x86-64-v4")).source.name == source
+
+
+@pytest.mark.parametrize(
+    ("rows", "depth", "stride", "ahead"),
+    [(1024, 256, 1024, 16), (1024, 128, 1024, 0), (256, 1024, 256, 16), (128, 4096, 128, 0)],
+)
+def test_rows_that_are_neighbours_are_asked_for_with_those_above(
+    rows: int, depth: int, stride: int, ahead: int
+) -> None:
+    """If a matrix is too large for the cache, and each k of it has a line far from the others."""
+
+    def nothing(f: object, given: object, tile: object) -> None:
+        """An epilogue that is only planned."""
+
+    contraction = Contraction("c", "float", rows, 512, (KAxis(depth, stride, 512),), 1, 1, (), nothing)
+    assert plan(contraction, named("x86-64-v4")).a_ahead == ahead
+    assert plan(replace(contraction, a_row_stride=depth, k=(KAxis(depth, 1, 512),)), named("x86-64-v4")).a_ahead == 0
