@@ -39,7 +39,7 @@ GROUP = 10  # panels of B walked together then
 FEW_TILES_TO_SHARE = 12  # row tiles of which one more or less shows in what a thread has to do
 EARLY_DEPTH = 128  # so short sums are over before memory has answered
 RUN_BYTES = 160 << 10  # of panels that a row tile walks along, if it reads or writes other memory for each
-LOWER = 7  # a tile of so many rows gives up one, if that leaves registers for an epilogue amid its sums
+LOWER = 8  # a tile of so many rows gives up one, if that leaves registers for an epilogue amid its sums
 KEPT_TILES = 128  # row tiles whose partial sums are kept at a time, if k is cut
 
 
