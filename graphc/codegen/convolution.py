@@ -25,10 +25,10 @@ from graphc.codegen.convolution_runs import Axis, Run, cut, image_runs, rows_ins
 from graphc.codegen.epilogue import epilogue
 from graphc.codegen.kernel import (
     Affine,
-    Ahead,
     Buffer,
     Const,
     Contract,
+    Fetch,
     For,
     KAxis,
     Load,
@@ -44,6 +44,7 @@ from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
 from graphc.ops.bfloat import elements_of
 
+LINE = 64  # bytes of a line of the cache
 NEAR_BYTES = 1 << 18  # of an image, at most: two of them and more stay in the second-level cache
 PANEL_BYTES = 1 << 19  # weights beyond are cut into panels: half of a second-level cache
 
@@ -108,6 +109,11 @@ class _Convolution:
         workspace = Buffer(f"workspace{len(self.scratch)}", self.node.dtype, (elements,), "scratch")
         self.scratch.append(workspace)
         return replace(found, workspace=workspace)
+
+    def with_fetches(self, found: Contract, image: Image, fetch: Fetch | None) -> Contract:
+        """The contraction, which asks for a part of the next image, so that to copy that will not be to wait."""
+        asks = image.each and _is_near(self.first) and isinstance(found.column.extent, int)
+        return replace(found, fetches=(fetch,)) if asks and fetch is not None else found
 
     def bordered(self, x: Buffer, low: tuple[int, ...], high: tuple[int, ...]) -> Image:
         image = bordered(x, self.number, low, high)
@@ -225,22 +231,24 @@ class _Images(_Convolution):
         for number, run in enumerate(axes[axis].runs):
             var = Var(f"o{axis}r{number}", run.count)
             if axis == self.rank - 1:
-                found += self.next_image(image, [*chosen, run], outer)
                 found.append(self.row(image, weights, axes, [*chosen, run], [*outer, var]))
             else:
                 found.append(For(var, self.rows(image, weights, axes, [*chosen, run], [*outer, var])))
         return tuple(found)
 
-    def next_image(self, image: Image, runs: list[Run], outer: list[Var]) -> list[Ahead]:
-        """Asks for a row of the image that is copied next, so that its copy will not wait for memory."""
-        x, strides = self.first, self.first.strides()
-        if not image.each or not _is_near(x) or any(run.first % run.step for run in runs[:-1]) or runs[-1].first:
-            return []
+    def next_image(self, runs: list[Run], outer: list[Var]) -> Fetch | None:
+        """For every pixel a part of the image that is copied next; of several phases one asks for it."""
+        x, strides, pixels = self.first, self.first.strides(), runs[-1].count
+        if any(run.first % run.step for run in runs[:-1]) or runs[-1].first:
+            return None
         start = (self.number + 1) * strides[0]
         rows: Dim = 1
         for var, run, stride in zip(outer, runs, strides[1:], strict=False):
             start, rows = start + (affine(var) + run.first // run.step) * run.source_step * stride, run.source_step
-        return [Ahead(x, start, rows * strides[len(outer)])]
+        size = rows * strides[len(outer)] * x.dtype.size
+        if not isinstance(pixels, int) or not isinstance(size, int):
+            return None
+        return Fetch(x, size // pixels, start) if size >= pixels else None
 
     def row(self, image: Image, weights: _Weighting, axes: list[Axis], runs: list[Run], pixel: list[Var]) -> Stmt:
         """The pixels of one run of a row."""
@@ -265,7 +273,8 @@ class _Images(_Convolution):
         a_at = image.at(*start, self.group(weights.depth))
         b_at = weights.at(runs) + self.group(1) * weights.group_step + affine(self.q) * weights.panel_step
         a = image.buffer, a_at, image.strides[-2] * runs[-1].source_step
-        return self.contract(a, (weights.buffer, b_at), row, column, k, stores)
+        found = self.contract(a, (weights.buffer, b_at), row, column, k, stores)
+        return self.with_fetches(found, image, self.next_image(runs, pixel[:-1]))
 
 
 @dataclass(frozen=True)
@@ -384,7 +393,8 @@ class _Weights(_Convolution):
         b = image.buffer, image.at(*first, 0, 0)
         a = dy, affine(self.n) * y_strides[0] + start * y_strides[1], 1
         store = Store(sums, at, self.temp, add=True)
-        return _nest(taps, (self.contract(a, b, row, column, k, (store,)),))
+        found = self.contract(a, b, row, column, k, (store,))
+        return _nest(taps, (self.with_fetches(found, image, self.next_image(taps, row)),))
 
     def image_sums(self, image: Image, dy: Buffer, total: Buffer, block: int) -> tuple[Stmt, ...]:
         """Adds the products of one image and group to `total`, pixels of a block to columns of their own."""
@@ -410,7 +420,20 @@ class _Weights(_Convolution):
         a_at = image.at(*first, *[0] * joined, self.group(sizes[-2]))
         b = dy, affine(self.n) * y_strides[0] + start * y_strides[1] + outputs
         store = Store(total, at, self.temp, add=True)
-        return _nest(taps, (self.contract((image.buffer, a_at, 1), b, row, column, k, (store,)),))
+        found = self.contract((image.buffer, a_at, 1), b, row, column, k, (store,))
+        return _nest(taps, (self.with_fetches(found, image, self.next_image(taps, row)),))
+
+    def next_image(self, taps: list[Var], row: Var) -> Fetch | None:
+        """For every row of the sums at every outer tap a part of the image that is copied next."""
+        x, parts, size = self.first, product(var.extent for var in (*taps, row)), self.first.strides()[0]
+        if not isinstance(parts, int) or not isinstance(size, int):
+            return None
+        line = LINE // x.dtype.size
+        part = -(-size // (parts * line)) * line
+        at, step = (affine(self.n) + 1) * size, row.extent * part
+        for var in reversed(taps):
+            at, step = at + affine(var) * step, step * var.extent
+        return Fetch(x, part * x.dtype.size, at)
 
 
 def _turned_back(sums: Buffer, total: Buffer) -> Stmt:

@@ -6,21 +6,23 @@ that is written before the contraction: so the kernels of all register tiles get
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from graphc.codegen.kernel import Buffer, Contract
+from graphc.codegen.kernel import Contract
 from graphc.codegen.llvm import Function, Value, const
+from graphc.codegen.scalar_code import ScalarCode
 
 PARAM = "fetches"  # where the table is: a parameter of the functions that ask
 LINE, GROUP = 64, 8  # bytes of a line of the cache; lines that are asked for together
 WORD = 8
 
 
-def table(f: Function, stmt: Contract, pointers: Mapping[Buffer, Value]) -> Value:
+def table(stmt: Contract, code: ScalarCode) -> Value:
     """Writes the table, on the stack: for every group its address in row 0, and the bytes from row to row."""
-    group, entries = _group(stmt), []
+    f, group, entries = code.f, _group(stmt), []
     for one in stmt.fetches:
-        entries += [(f.offset(pointers[one.buffer], "i8", place), one.row) for place in range(0, one.row, group)]
+        start = code.address(one.buffer, one.at)
+        entries += [(f.offset(start, "i8", place), one.row) for place in range(0, one.row, group)]
     at = f.local("i64", 2 * len(entries))
     for number, (address, row) in enumerate(entries):
         f.store(address, f.offset(at, "i64", 2 * number), WORD)

@@ -5,7 +5,6 @@
            | Routine(kind, (buffer, affine)*, dim*)       -- what these loops have no words for, such as a sort
            | Store(buffer, affine at, scalar, add?)       -- `add` accumulates into memory (scatter)
            | Contract(a, b, axes, temp, stmt* epilogue)   -- temp[m, n] = sum over k of a * b, then the epilogue
-           | Ahead(buffer, affine at, dim)        -- asks for the memory of elements that are read later
     fold   = (temp, combine, scalar)                      -- temp = combine over the loop of scalar
     scalar = Load(buffer, affine at, guard?) | Const | Call(op, scalar*) | Cast(scalar) | Select(scalar, scalar, scalar)
            | Position(affine) | Temp                      -- a DAG: shared, never copied
@@ -238,10 +237,14 @@ class Ask:
 
 @dataclass(frozen=True, eq=False)
 class Fetch:
-    """So many bytes for every row of a contraction: those of row r begin r * `row` bytes behind the buffer's start."""
+    """So many bytes for every row of a contraction: those of row r begin r * `row` bytes behind element `at`.
+
+    Memory beyond the buffer's end may be asked for, and what lies before the end of a line of the cache is.
+    """
 
     buffer: Buffer
     row: int
+    at: Affine = Affine()
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,19 +304,7 @@ class Routine:
     options: tuple[bool | int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class Ahead:
-    """Neighbouring elements from `at` on that later statements read: they are brought nearer, and nothing is read.
-
-    Memory that is not there may be asked for.
-    """
-
-    buffer: Buffer
-    at: Affine
-    elements: Dim
-
-
-Stmt = For | Store | Contract | Routine | Ahead
+Stmt = For | Store | Contract | Routine
 
 
 @dataclass(frozen=True, eq=False)
@@ -460,16 +451,12 @@ def _verify_block(stmts: tuple[Stmt, ...], buffers: dict[Buffer, None], scope: d
                 check(tuple(s for at in places for s in _scalars(at)), places, scope)
                 asked = [*(ask.buffer for ask in stmt.asks), *(fetch.buffer for fetch in stmt.fetches)]
                 _require(all(buffer in buffers for buffer in asked), "what is asked for is not declared")
-                check((), tuple(ask.at for ask in stmt.asks), inner)
+                check((), (*(ask.at for ask in stmt.asks), *(fetch.at for fetch in stmt.fetches)), inner)
                 _verify_block(stmt.epilogue, buffers, inner, True)
             case Routine():
                 _require(all(b in buffers for b in stmt.buffers), f"operands of {stmt.kind} are not declared")
                 _require(not vector, f"{stmt.kind} inside a vector loop")
                 check((), stmt.at, scope)
-            case Ahead(buffer, at):
-                _require(buffer in buffers, f"buffer {buffer.name} is not declared")
-                _require(not vector, "memory is asked for inside a vector loop")
-                check((), (at,), scope)
 
 
 def _require(condition: bool, message: str) -> None:

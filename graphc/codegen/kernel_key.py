@@ -10,7 +10,6 @@ from typing import Any
 
 from graphc.codegen.kernel import (
     Affine,
-    Ahead,
     Buffer,
     Call,
     Cast,
@@ -99,8 +98,6 @@ class _Key:
             case Store(buffer, at, value, add):
                 indices = tuple(self.scalar(term) for term, _ in at.terms if isinstance(term, Scalar))
                 return self.buffer(buffer), indices, self.affine(at), self.scalar(value), add
-            case Ahead(buffer, at, elements):
-                return "ahead", self.buffer(buffer), self.affine(at), elements
             case Routine():
                 places = tuple((self.buffer(b), self.affine(at)) for b, at in zip(stmt.buffers, stmt.at, strict=True))
                 return stmt.kind, places, stmt.sizes, freeze(stmt.options)
@@ -117,6 +114,6 @@ class _Key:
         strides = stmt.a_row_stride, stmt.b_column_stride, stmt.vectors, stmt.pairs
         temp = tuple((self.number(t), t.dtype.name) for t in (stmt.temp, *stmt.others))
         asks = tuple((self.buffer(ask.buffer), self.affine(ask.at), ask.is_written) for ask in stmt.asks)
-        fetches = tuple((self.buffer(fetch.buffer), fetch.row) for fetch in stmt.fetches)
+        fetches = tuple((self.buffer(fetch.buffer), fetch.row, self.affine(fetch.at)) for fetch in stmt.fetches)
         epilogue = tuple(self.statement(one) for one in stmt.epilogue)
         return operands, starts, axes, tile, strides, temp, asks, fetches, epilogue

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from graphc.codegen.kernel import (
     Affine,
-    Ahead,
     Call,
     Cast,
     Const,
     Contract,
+    Fetch,
     For,
     Kernel,
     Load,
@@ -109,8 +109,6 @@ def _print_block(
                     f" over {ks}: {temps} = sum {stmt.a.name} * {stmt.b.name}{_notes(stmt)}"
                 )
                 lines += _print_block(stmt.epilogue, pad + "  ", dict(names))
-            case Ahead(buffer, at, elements):
-                lines.append(f"{pad}ask for {elements} of {buffer.name}[{at}..]")
             case Routine():
                 places = ", ".join(f"{b.name}[{at}..]" for b, at in zip(stmt.buffers, stmt.at, strict=True))
                 lines.append(f"{pad}{stmt.kind} {places} of {', '.join(map(str, (*stmt.sizes, *stmt.options)))}")
@@ -122,8 +120,13 @@ def _notes(stmt: Contract) -> str:
     bounds = (f"{stmt.column.name} <", stmt.seen), ("k <", stmt.nonzero), ("k >=", stmt.zero)
     ends = "".join(f", {column} {row} + {at}" for column, at in bounds if at is not None)
     places = [f"{ask.buffer.name}[{ask.at}]" for ask in stmt.asks]
-    asks = ", ".join([*places, *(f"{fetch.row} bytes of {fetch.buffer.name}" for fetch in stmt.fetches)])
+    asks = ", ".join([*places, *(f"{fetch.row} bytes of {_from(fetch)}" for fetch in stmt.fetches)])
     return (" of pairs" if stmt.pairs else "") + ends + (f", asks for {asks}" if asks else "")
+
+
+def _from(fetch: Fetch) -> str:
+    at = show_affine(fetch.at)
+    return fetch.buffer.name if at == "0" else f"{fetch.buffer.name}[{at}..]"
 
 
 def _name_shared(roots: tuple[Scalar, ...], pad: str, names: dict[Scalar, str]) -> list[str]:

@@ -16,7 +16,6 @@ from graphc.codegen.contraction import PART, share
 from graphc.codegen.contraction_spec import Late
 from graphc.codegen.kernel import (
     Affine,
-    Ahead,
     Call,
     Contract,
     Fold,
@@ -47,7 +46,6 @@ from graphc.ops.op import instructions
 ROUTINES = {"sort": merge_sort.emit, "rows": row_update.emit}
 COUNT = "count"  # of the outermost k, where it differs between calls
 LIGHT = 6  # instructions of an operation beside which a fold need not wait for itself
-LINE = 64  # bytes of a line of the cache
 WIDE = 4  # vectors that a light fold keeps in flight: one addition waits for the one before
 
 
@@ -121,12 +119,9 @@ def _dims(kernel: Kernel) -> list[Dim]:
                     ks = [d for k in stmt.k for d in (k.extent, k.a_stride, k.b_stride)]
                     extents = [stmt.row.extent, stmt.column.extent, stmt.a_row_stride, stmt.b_column_stride]
                     found.update(dict.fromkeys([*extents, *ks]))
-                    note(*(ask.at for ask in stmt.asks))
+                    note(*(ask.at for ask in stmt.asks), *(fetch.at for fetch in stmt.fetches))
                     note(stmt.a_at, stmt.b_at, *stmt.diagonals, *(k.count for k in stmt.k if k.count is not None))
                     walk(stmt.epilogue)
-                case Ahead(_, at, elements):
-                    found[elements] = None
-                    note(at)
                 case Routine():
                     found.update(dict.fromkeys(stmt.sizes))
                     note(*stmt.at)
@@ -181,8 +176,6 @@ class _Statements:
                 emit_contract(stmt, self.code, self.module, self.split)
             elif isinstance(stmt, Routine):
                 ROUTINES[stmt.kind](stmt, self.code)
-            elif isinstance(stmt, Ahead):
-                self.ahead(stmt)
             elif not self._turned(stmt):
                 self.any_loop(stmt)
         self.code.store_all(stores)
@@ -203,13 +196,6 @@ class _Statements:
         for rest in copy.rest(stmt, lanes):
             self.any_loop(rest)
         return True
-
-    def ahead(self, stmt: Ahead) -> None:
-        """Asks for every line of the cache that the elements are in; the second level is near enough."""
-        f, kind = self.f, llvm_type(stmt.buffer.dtype)
-        start, line = self.code.address(stmt.buffer, stmt.at), LINE // stmt.buffer.dtype.size
-        with f.loop(0, self.code.dim(stmt.elements), line) as loop:
-            f.prefetch(f.offset(start, kind, loop.index), locality=2)
 
     def _enter(self, stmt: For) -> None:
         """Moves out of the loop what does not change in it."""

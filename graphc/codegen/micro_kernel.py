@@ -79,7 +79,7 @@ def emit_micro_kernel(plan: Plan, module: Module, height: int, panel: Panel) -> 
         with f.when(f[".later"], accumulators) as part:
             part.next = [f.load(at, body.vector) for at in body.partial()]
         accumulators = part.results
-    accumulators = body.reduce(0, body.row_pointers(), body.b_pointers(), accumulators)
+    accumulators = body.reduce(0, body.row_pointers(), body.b_pointers(), accumulators, True)
     if plan.k_block:
         with f.when(f[".more"]):
             if plan.waits:
@@ -110,6 +110,7 @@ class _Body:
             [amount(f, axis.a_stride)] * len(self.row_pointers()) + self._b_strides(level)
             for level, axis in enumerate(self.contraction.k)
         ]
+        self.level_of_parts = self._level_of_parts()
         self.near = [f.mul(self.row_stride, i) for i in range(min(self.group, height))]
 
     def zeros(self) -> list[Value]:
@@ -158,19 +159,22 @@ class _Body:
             Source.EITHER: [f.params.get(f".stride{level}", packed)],
         }[self.panel.source]
 
-    def reduce(self, level: int, a: list[Value], b: list[Value], accumulators: list[Value]) -> list[Value]:
-        """Adds the products of the axes from `level` on, starting at the pointers a and b."""
+    def reduce(
+        self, level: int, a: list[Value], b: list[Value], accumulators: list[Value], is_first: bool = False
+    ) -> list[Value]:
+        """Adds the products of the axes from `level` on, starting at a and b; other things are done amid the first."""
         f, axes = self.f, self.contraction.k
         if level == len(axes):
             return self._step(a, b, accumulators)
-        count = count_of(f, self.plan, level)
-        turns = self.plan.unroll if level == len(axes) - 1 else 1
+        count, turns = count_of(f, self.plan, level), self._turn(level)
         if level == 0 and self.contraction.is_cut and self.panel.source is not Source.PACKING:
             count, a, b = self._cut(count, turns, a, b)
+        if is_first and level < self.level_of_parts:
+            accumulators = self.reduce(level + 1, a, b, accumulators, True)
+            (a, b), count = self._advance(level, a, b), f.sub(count, 1)
         values = [*accumulators, *a, *b]
-        if level == 0 and has_parts(self.plan, self.panel):
-            parts = self.plan.height if self.plan.waits else self.height
-            parts *= self.panel.vectors if self.plan.is_fine else 1
+        if is_first and level == self.level_of_parts:
+            parts = self.parts
             part = f.mul(f.sdiv(count, parts * turns), turns)
             values, count = self._in_parts(parts, part, turns, values), f.sub(count, f.mul(part, parts))
         whole = f.mul(f.sdiv(count, turns), turns)
@@ -184,6 +188,27 @@ class _Body:
         with f.when(f.icmp("ne", rest, 0), accumulators) as branch:
             branch.next = self._step(a, b, accumulators)
         return branch.results
+
+    @property
+    def parts(self) -> int:
+        """Of the sums, each behind what is done for a row of a tile, or for a vector of a row."""
+        rows = self.plan.height if self.plan.waits else self.height
+        return rows * self.panel.vectors if self.plan.is_fine else rows
+
+    def _turn(self, level: int) -> int:
+        """How many indices of an axis are one turn of its loop."""
+        return self.plan.unroll if level == len(self.contraction.k) - 1 else 1
+
+    def _level_of_parts(self) -> int:
+        """The axis whose indices are divided into parts: the outermost that has enough of them; -1: there are none."""
+        if not has_parts(self.plan, self.panel):
+            return -1
+        for level, axis in enumerate(self.contraction.k):
+            if not isinstance(axis.extent, int) or self.plan.k_block:
+                break
+            if axis.extent >= self.parts * self._turn(level):
+                return level
+        return 0
 
     def _cut(self, count: Index, turns: int, a: list[Value], b: list[Value]) -> tuple[Index, list[Value], list[Value]]:
         """(how many of the outermost k there are between those that are zero, pointers to the first of them)."""
@@ -221,7 +246,7 @@ class _Body:
         return loop.results
 
     def _in_parts(self, parts: int, part: Index, turns: int, values: list[Value]) -> list[Value]:
-        """The same after `parts` times `part` indices of the outermost axis.
+        """The same after `parts` times `part` indices of the axis of parts.
 
         Each part is behind what else is to be done for a row of the tile, or for a vector of a row.
         """
@@ -236,7 +261,7 @@ class _Body:
             if asks_ahead(self.plan, self.panel):
                 with self.f.when(self.f[".asks"]):
                     self._ask_ahead(row, vectors)
-            loop.next = self._turns(0, part, turns, loop.values)
+            loop.next = self._turns(self.level_of_parts, part, turns, loop.values)
         return loop.results
 
     def _of_part(self, number: Value) -> tuple[Index, list[Index]]:

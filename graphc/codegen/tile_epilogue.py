@@ -56,7 +56,7 @@ class TileEpilogue:
     def arguments(self, code: ScalarCode) -> list[Value]:
         """The values of `params` where the contraction is called."""
         pointers = [code.address(view.buffer, view.at) for view in self.views.values()]
-        table = [fetch_code.table(code.f, self.stmt, code.pointers)] if self.stmt.fetches else []
+        table = [fetch_code.table(self.stmt, code)] if self.stmt.fetches else []
         return [*pointers, *(code.sizes[n] for n in self.sizes), *(code.places[v][0] for v in self.outer), *table]
 
     def __call__(self, f: Function, given: Mapping[str, Value], tile: Tile) -> None:

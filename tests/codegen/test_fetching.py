@@ -85,12 +85,13 @@ def test_the_bits_are_the_same(text: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("outer", [1, 3], ids=["one axis", "a short axis outside"])
 @pytest.mark.parametrize("rows", [1, 5, 32])
 @pytest.mark.parametrize(
     ("columns", "blocks"), [(512, (2048, 512, 512)), (80, (64,)), (24, (192, 1100)), (7, (4, 640))]
 )
 def test_all_of_a_row_is_asked_for_once(
-    rows: int, columns: int, blocks: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    outer: int, rows: int, columns: int, blocks: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With marks in the place of requests: every line of every row, and nothing beyond the last one's end."""
 
@@ -100,13 +101,13 @@ def test_all_of_a_row_is_asked_for_once(
 
     monkeypatch.setattr(Function, "prefetch", mark)
     depth, row, column, acc = 64, Var("a", rows), Var("y", columns), Temp(F32, "acc")
-    a, b = Buffer("x0", F32, (rows, depth)), Buffer("x1", F32, (depth, columns))
+    a, b = Buffer("x0", F32, (rows, outer * 70)), Buffer("x1", F32, (outer * depth, columns))
     out = Buffer("y0", F32, (rows, columns), "out")
     asked = [Buffer(f"n{i}", F32, (rows, -(-block // 4)), "in") for i, block in enumerate(blocks)]
     store = Store(out, affine(row) * columns + affine(column), acc)
     fetches = tuple(Fetch(buffer, block) for buffer, block in zip(asked, blocks, strict=True))
-    axis = KAxis(depth, 1, columns)
-    sums = Contract(a, b, affine(0), affine(0), row, column, (axis,), depth, 1, acc, (store,), fetches=fetches)
+    axes = KAxis(outer, 70, depth * columns), KAxis(depth, 1, columns)
+    sums = Contract(a, b, affine(0), affine(0), row, column, axes, outer * 70, 1, acc, (store,), fetches=fetches)
     buffers = (out, a, b, *asked)
     module = Module(host())
     compiled = emit_kernel(Kernel("k", buffers, (sums,)), module)
