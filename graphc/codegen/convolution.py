@@ -39,12 +39,11 @@ from graphc.codegen.kernel import (
     affine,
 )
 from graphc.codegen.loop_code import workspace_elements
-from graphc.codegen.target import Target
+from graphc.codegen.target import LINE, Target
 from graphc.ir.dims import Dim, product
 from graphc.ir.node import Node
 from graphc.ops.bfloat import elements_of
 
-LINE = 64  # bytes of a line of the cache
 NEAR_BYTES = 1 << 18  # of an image, at most: two of them and more stay in the second-level cache
 PANEL_BYTES = 1 << 19  # weights beyond are cut into panels: half of a second-level cache
 

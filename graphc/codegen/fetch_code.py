@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from graphc.codegen.kernel import Contract
 from graphc.codegen.llvm import Function, Value, const
 from graphc.codegen.scalar_code import ScalarCode
+from graphc.codegen.target import LINE
 
 PARAM = "fetches"  # where the table is: a parameter of the functions that ask
-LINE, GROUP = 64, 8  # bytes of a line of the cache; lines that are asked for together
+GROUP = 8  # lines of the cache that are asked for together
 WORD = 8
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import llvmlite.binding as binding
 
+LINE = 64  # bytes of a line of the caches
 LARGE_BYTES = 1 << 20  # so much does not stay in the second-level cache, and is asked for sooner
 
 

@@ -15,10 +15,11 @@ from graphc.ir.types import TensorType
 
 @dataclass(eq=False)
 class Memory:
-    """Where a value lives: `kind` is arena, constant, leaf or output, in a loop also start or panels.
+    """Where a value lives: `kind` is arena, constant, leaf or output, in a loop also start, panels or next.
 
     `name` says which leaf, output or start. A start is what a carried value begins with; panels are made by a loop
-    before its first step, of an operand that all steps share.  A value that is a part of another lies `offset` bytes
+    before its first step, of an operand that all steps share; next is what the next step needs, which this one only
+    asks for.  A value that is a part of another lies `offset` bytes
     behind the beginning of `part_of`.
     """
 

@@ -12,7 +12,7 @@ from math import inf, prod
 from graphc.codegen.bfloat import FEATURE
 from graphc.codegen.contraction_spec import Contraction, Extent, KAxis, Late
 from graphc.codegen.ssa import size
-from graphc.codegen.target import LARGE_BYTES, Target
+from graphc.codegen.target import LARGE_BYTES, LINE, Target
 
 PACK_ROW_TILES = 4  # B in place is read once by each row tile: beyond so many the copy into a panel pays
 ALIASED_ROW_TILES = (
@@ -28,7 +28,6 @@ SHARING = range(2, 6)  # taps that share elements of A: their vectors of B are i
 FEW_TILES = 64  # row tiles over which the cost of packing shows
 PACK_DEPTH = 32  # .. and the panel is deep enough
 PART_DEPTH = 8  # k beside which there is room for a vector's epilogue
-LINE = 64  # bytes of a line of the caches
 FAR = 1024  # neighbouring k of A so many bytes apart fill the ways of the caches sooner
 DEPTH, FAR_DEPTH = 512, 256  # k in a block, if there are more than two blocks of it
 LONG_DEPTH = 1024  # the same where rows meet panels in blocks: storing the sums between costs more than it gains
